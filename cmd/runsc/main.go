@@ -1,0 +1,9 @@
+// Command runsc is gVisor's runtime, built from the version that go.mod pins.
+//
+// It is ours only in where it is built: holtd installs it beside every snapshot
+// it writes, because a checkpoint can be restored only by the build that made it.
+package main
+
+import "gvisor.dev/gvisor/runsc/cli/maincli"
+
+func main() { maincli.Main() }
