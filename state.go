@@ -28,11 +28,11 @@ func States() []State {
 
 // transitions is the whole state machine. What is not listed is illegal.
 //
-// Suspending → Running is a suspend that failed cleanly (full disk, refused
+// Queued → Resuming is a fork that got its place to run. Suspending → Running is a suspend that failed cleanly (full disk, refused
 // checkpoint). Resuming → Provisioning is a corrupt snapshot falling back to
 // image and volume.
 var transitions = map[State][]State{
-	Queued:       {Provisioning, Failed, Deleting},
+	Queued:       {Provisioning, Resuming, Stopping, Failed, Deleting},
 	Provisioning: {Running, Failed, Stopping, Deleting},
 	Running:      {Suspending, Stopping, Provisioning, Failed, Deleting},
 	Suspending:   {Suspended, Running, Provisioning, Failed, Deleting},
