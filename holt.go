@@ -9,6 +9,7 @@ import (
 	"crypto/rand"
 	"encoding/base32"
 	"encoding/binary"
+	"fmt"
 	"regexp"
 	"time"
 )
@@ -85,7 +86,8 @@ func CheckName(name string) error {
 	case name == "":
 		return Invalid("name", "a workspace needs a name")
 	case len(name) > MaxNameLength:
-		return Invalidf("name", "a name has at most %d characters, this one has %d", MaxNameLength, len(name))
+		return &Error{Kind: KindInvalid, Field: "name", Limit: fmt.Sprint(MaxNameLength),
+			Text: fmt.Sprintf("a name has at most %d characters, this one has %d", MaxNameLength, len(name))}
 	case !nameRE.MatchString(name):
 		return Invalidf("name", "%q: a name has only a-z, 0-9 and -, and neither starts nor ends with -", name)
 	}

@@ -36,6 +36,7 @@ func Kinds() []Kind {
 type Error struct {
 	Kind  Kind
 	Field string // the request field at fault, "" where none is
+	Limit string // the bound that was crossed, "" where none was
 	Text  string // one sentence for the user that says what to do
 	Err   error  // the cause, for the log; nil where Text says everything
 }

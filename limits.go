@@ -72,10 +72,12 @@ func (l Limits) Check(most Limits) error {
 		{"processes", float64(l.Processes), float64(minLimits.Processes), float64(most.Processes), num},
 	} {
 		if b.have < b.least {
-			return Invalidf(b.field, "%s of %s is too small: at least %s", b.field, b.show(b.have), b.show(b.least))
+			return &Error{Kind: KindInvalid, Field: b.field, Limit: b.show(b.least),
+				Text: fmt.Sprintf("%s of %s is too small: at least %s", b.field, b.show(b.have), b.show(b.least))}
 		}
 		if b.have > b.top {
-			return Invalidf(b.field, "%s of %s is too large: this server allows at most %s", b.field, b.show(b.have), b.show(b.top))
+			return &Error{Kind: KindInvalid, Field: b.field, Limit: b.show(b.top),
+				Text: fmt.Sprintf("%s of %s is too large: this server allows at most %s", b.field, b.show(b.have), b.show(b.top))}
 		}
 	}
 	if l.Bandwidth < 0 {

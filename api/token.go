@@ -1,0 +1,33 @@
+package api
+
+import "time"
+
+// Token is what is known of an API token. Its secret is shown once, at creation.
+type Token struct {
+	ID         string    `json:"id"`
+	Name       string    `json:"name" example:"ci"`
+	Scope      string    `json:"scope" enum:"admin,read"`
+	User       string    `json:"user"`
+	CreatedAt  time.Time `json:"created_at"`
+	ExpiresAt  time.Time `json:"expires_at,omitzero" doc:"Absent: never"`
+	LastUsedAt time.Time `json:"last_used_at,omitzero" doc:"Absent: never"`
+	RevokedAt  time.Time `json:"revoked_at,omitzero" doc:"Absent: not revoked"`
+}
+
+// CreateToken asks for a token.
+type CreateToken struct {
+	Name             string `json:"name" doc:"1 to 64 characters that tell its use" example:"ci"`
+	Scope            string `json:"scope,omitempty" doc:"admin (default) or read"`
+	ExpiresInSeconds int64  `json:"expires_in_seconds,omitempty" doc:"Absent: never expires"`
+}
+
+// NewToken is a token with its secret, which is never shown again.
+type NewToken struct {
+	Token
+	Secret string `json:"secret" doc:"Send it as: Authorization: Bearer SECRET"`
+}
+
+// TokenList is all API tokens.
+type TokenList struct {
+	Items []Token `json:"items"`
+}

@@ -1,0 +1,101 @@
+package api
+
+import "time"
+
+// Workspace is a project and its machine, as lists show it.
+type Workspace struct {
+	ID               string    `json:"id" doc:"Names the workspace for its whole life"`
+	Name             string    `json:"name" doc:"Unique among the workspaces that exist" example:"demo"`
+	State            string    `json:"state" enum:"QUEUED,PROVISIONING,RUNNING,SUSPENDING,SUSPENDED,RESUMING,STOPPING,STOPPED,FAILED,DELETING,DELETED" doc:"Where its machine stands"`
+	Goal             string    `json:"goal" enum:"RUNNING,SUSPENDED,STOPPED,DELETED" doc:"The state that was asked for"`
+	Version          int64     `json:"version" doc:"Grows with every change of the workspace"`
+	Message          string    `json:"message,omitempty" doc:"Why it failed or waits, or the last notable thing"`
+	Image            string    `json:"image" doc:"The image as it was asked for" example:"default"`
+	ImageID          string    `json:"image_id,omitempty" doc:"Content hash of the image"`
+	Limits           Limits    `json:"limits" doc:"What the machine may use"`
+	Git              string    `json:"git,omitempty" doc:"Repository cloned into /workspace at creation"`
+	Egress           string    `json:"egress" enum:"internet,none" doc:"Which part of the network it reaches"`
+	ForkedFrom       string    `json:"forked_from,omitempty" doc:"ID of the workspace it was forked from"`
+	IdleAfterSeconds int64     `json:"idle_after_seconds" doc:"It is suspended after this long without activity; 0: never"`
+	CreatedAt        time.Time `json:"created_at"`
+	UpdatedAt        time.Time `json:"updated_at"`
+	LastActiveAt     time.Time `json:"last_active_at,omitzero" doc:"Last activity seen in it"`
+}
+
+// WorkspaceDetail is all that is known of one workspace.
+type WorkspaceDetail struct {
+	Workspace
+	SandboxID    string        `json:"sandbox_id,omitempty" doc:"The machine that lives or is being made"`
+	Node         string        `json:"node,omitempty" doc:"Where the machine and its files are"`
+	Snapshot     *Snapshot     `json:"snapshot,omitempty" doc:"The frozen machine, when there is one"`
+	Boots        int           `json:"boots" doc:"Machines made for it so far"`
+	StateHistory []StateChange `json:"state_history" doc:"The latest changes of state, oldest first"`
+}
+
+// Snapshot is a frozen machine.
+type Snapshot struct {
+	ID        string    `json:"id"`
+	Bytes     int64     `json:"bytes" doc:"Its size on disk"`
+	CreatedAt time.Time `json:"created_at" doc:"When the machine was frozen"`
+}
+
+// StateChange is one step in the life of a workspace.
+type StateChange struct {
+	Seq    int64     `json:"seq" doc:"Number of the event"`
+	At     time.Time `json:"at"`
+	From   string    `json:"from,omitempty" doc:"State before; absent at creation"`
+	State  string    `json:"state" doc:"State after"`
+	Goal   string    `json:"goal" doc:"Goal after"`
+	Reason string    `json:"reason,omitempty"`
+	Text   string    `json:"text,omitempty"`
+}
+
+// Limits bounds a machine. In a request, zero means the server's default.
+type Limits struct {
+	CPUs           float64 `json:"cpus,omitempty" doc:"Cores" example:"2"`
+	MemoryBytes    int64   `json:"memory_bytes,omitempty" doc:"Memory of all processes and tmpfs"`
+	DiskBytes      int64   `json:"disk_bytes,omitempty" doc:"Size of the volume with /home/dev and /workspace"`
+	RootBytes      int64   `json:"root_bytes,omitempty" doc:"Bytes that may be written over the image"`
+	Processes      int64   `json:"processes,omitempty" doc:"Processes and threads of the user"`
+	BandwidthBytes int64   `json:"bandwidth_bytes,omitempty" doc:"Bytes per second, each way; absent: no cap"`
+}
+
+// CreateWorkspace asks for a new workspace.
+type CreateWorkspace struct {
+	Name             string  `json:"name" doc:"1 to 40 characters of a-z, 0-9 and single hyphens" example:"demo"`
+	Image            string  `json:"image,omitempty" doc:"Name, reference or ID of an image; absent: default"`
+	Git              string  `json:"git,omitempty" doc:"Repository to clone into /workspace"`
+	Limits           *Limits `json:"limits,omitempty"`
+	Egress           string  `json:"egress,omitempty" doc:"internet (default) or none"`
+	IdleAfterSeconds *int64  `json:"idle_after_seconds,omitempty" doc:"0: never; absent: the server's default"`
+}
+
+// ForkWorkspace asks for a copy of a workspace, its processes included.
+type ForkWorkspace struct {
+	Name string `json:"name" doc:"Name of the copy"`
+}
+
+// WorkspaceList is one page of workspaces.
+type WorkspaceList struct {
+	Items []Workspace `json:"items"`
+	Next  string      `json:"next,omitempty" doc:"Cursor of the next page; absent on the last"`
+}
+
+// History is the changes of state of one workspace, oldest first.
+type History struct {
+	Items []StateChange `json:"items"`
+}
+
+// Port is a port on which a process in the workspace listens.
+type Port struct {
+	Port    int    `json:"port"`
+	Address string `json:"address,omitempty" doc:"Address it listens on"`
+	Process string `json:"process,omitempty" doc:"Name of the process"`
+	PID     int    `json:"pid,omitempty"`
+	URL     string `json:"url" doc:"Where a browser reaches it"`
+}
+
+// PortList is the listening ports of a workspace.
+type PortList struct {
+	Items []Port `json:"items"`
+}
