@@ -1,0 +1,94 @@
+package client
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+
+	"github.com/holt-ide/holt"
+	"github.com/holt-ide/holt/api"
+)
+
+// Version returns what the server is.
+func (c *Client) Version(ctx context.Context) (api.Version, error) {
+	var v api.Version
+	err := c.do(ctx, call{method: "GET", path: "/version", safe: true}, &v)
+	return v, err
+}
+
+// Me returns whom the client's token belongs to.
+func (c *Client) Me(ctx context.Context) (api.Me, error) {
+	var m api.Me
+	err := c.do(ctx, call{method: "GET", path: "/me", safe: true}, &m)
+	return m, err
+}
+
+// Tokens returns all API tokens.
+func (c *Client) Tokens(ctx context.Context) ([]api.Token, error) {
+	var l api.TokenList
+	err := c.do(ctx, call{method: "GET", path: "/tokens", safe: true}, &l)
+	return l.Items, err
+}
+
+// CreateToken makes a token; its secret is in the answer and never again.
+func (c *Client) CreateToken(ctx context.Context, req api.CreateToken) (api.NewToken, error) {
+	var t api.NewToken
+	err := c.do(ctx, call{method: "POST", path: "/tokens", body: req}, &t)
+	return t, err
+}
+
+// RevokeToken ends the token with that ID at once.
+func (c *Client) RevokeToken(ctx context.Context, id string) error {
+	return c.do(ctx, call{method: "DELETE", path: "/tokens/" + url.PathEscape(id), safe: true}, nil)
+}
+
+// Images returns the images of the server.
+func (c *Client) Images(ctx context.Context) ([]api.Image, error) {
+	var l api.ImageList
+	err := c.do(ctx, call{method: "GET", path: "/images", safe: true}, &l)
+	return l.Items, err
+}
+
+// BuildImage builds an image and reports its progress, which may be nil.
+func (c *Client) BuildImage(ctx context.Context, req api.BuildImage, progress func(api.Progress)) (api.Image, error) {
+	return c.makeImage(ctx, "/images/build", req, progress)
+}
+
+// PullImage fetches an image from a registry and reports its progress, which
+// may be nil.
+func (c *Client) PullImage(ctx context.Context, req api.PullImage, progress func(api.Progress)) (api.Image, error) {
+	return c.makeImage(ctx, "/images/pull", req, progress)
+}
+
+// makeImage reads the stream of progress to its last line.
+func (c *Client) makeImage(ctx context.Context, path string, req any, progress func(api.Progress)) (api.Image, error) {
+	resp, err := c.send(ctx, call{method: "POST", path: path, body: req})
+	if err != nil {
+		return api.Image{}, err
+	}
+	defer resp.Body.Close()
+	lines := bufio.NewScanner(resp.Body)
+	lines.Buffer(make([]byte, 64<<10), 1<<20)
+	for lines.Scan() {
+		var p api.Progress
+		if err := json.Unmarshal(lines.Bytes(), &p); err != nil {
+			return api.Image{}, fmt.Errorf("decode progress: %w", err)
+		}
+		switch {
+		case p.Problem != nil:
+			return api.Image{}, p.Problem.Err()
+		case p.Image != nil:
+			return *p.Image, nil
+		case progress != nil:
+			progress(p)
+		}
+	}
+	if ctx.Err() != nil {
+		return api.Image{}, contextError(ctx)
+	}
+	return api.Image{}, holt.Wrap(holt.KindUnavailable, errors.Join(errors.New("stream of progress ended early"), lines.Err()),
+		"the server went away before the image was done: try again")
+}
