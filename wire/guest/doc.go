@@ -1,0 +1,90 @@
+// Package guestwire is the private protocol between a node and the guest agent
+// (cmd/holt-guest), and, for the routes marked public, between a browser or the
+// CLI and the agent through the gateway's relay.
+//
+// It holds the route table ([Routes], [Public]), the JSON types, the WebSocket
+// frame codecs and a typed [Client]. It does no work of its own in the guest.
+// The agent (package guest), the node, the gateway and the CLI may import it.
+//
+// Both ends treat each other as hostile: every frame and every JSON body is
+// bounded ([MaxFrame], [MaxJSON]), and a decoder never panics nor allocates more
+// than what it was given.
+//
+// # Transport
+//
+// HTTP/1.1 over any byte stream. Every request carries the header [SecretHeader];
+// without the current secret the answer is 401. Errors are a JSON [ErrorBody]
+// with the status of [Status]. Paths never contain an escape: a path with % is
+// not a route.
+//
+// # Frames
+//
+// A frame is one binary WebSocket message: a type byte and a payload. Integers
+// are big endian. Unknown types are refused by [Decode]. One numbering serves
+// both sessions, so that a type means the same everywhere.
+//
+//	type  name        direction      session         payload
+//	0x01  output      agent→viewer   terminal        seq u64, bytes (1..)
+//	0x02  input       viewer→agent   terminal        bytes
+//	0x03  resize      both           terminal, exec  cols u16, rows u16
+//	0x04  ack         viewer→agent   terminal        seq u64: everything before seq was consumed
+//	0x05  exit        agent→viewer   terminal, exec  code i32, signal name (0..16 bytes, "" = exited)
+//	0x06  hello       agent→viewer   terminal        version u8, flags u8 (1 = truncated), first u64, next u64, cols u16, rows u16
+//	0x07  error       agent→viewer   terminal, exec  text (UTF-8)
+//	0x08  presence    agent→viewer   terminal        viewers u16
+//	0x10  stdin       client→agent   exec            bytes
+//	0x11  stdin-close client→agent   exec            none
+//	0x12  signal      client→agent   exec            number u8 (1..64)
+//	0x13  stdout      agent→client   exec            bytes
+//	0x14  stderr      agent→client   exec            bytes
+//
+// # Terminal session
+//
+// The agent numbers the bytes of a terminal's output from 0. After the upgrade
+// it sends hello: first is the number of the first byte it will replay (the
+// since parameter, or later when the ring has dropped it; then truncated is
+// set), next the number of the byte that follows what it holds now. Output
+// frames then follow without gap or overlap from first. A second hello in the
+// same session is a resync: the viewer fell so far behind that the ring moved
+// on; it clears its screen and goes on at the new first. A viewer acknowledges
+// what it consumed; the agent sends at most [Window] bytes beyond the last
+// acknowledgement. exit is the last frame, sent after the last byte of output.
+//
+// # Exec session
+//
+// The first message is text: a JSON [Exec]. The agent answers with stdout and
+// stderr frames and one exit frame, which is the last. The socket itself is
+// the flow control. A command that is not found exits with 127, one that cannot
+// be executed with 126, each after an error frame that says why.
+//
+// # Version history
+//
+//	1  first version
+package guestwire
+
+// Version is the protocol version that both ends of this source speak.
+const Version = 1
+
+// Bounds of the protocol.
+const (
+	// MaxFrame is the largest WebSocket message either end accepts, in bytes.
+	MaxFrame = 64<<10 + 16
+	// MaxChunk is the most data bytes in one output, input, stdin, stdout or
+	// stderr frame.
+	MaxChunk = 32 << 10
+	// MaxJSON is the largest JSON request body or first exec message, in bytes.
+	MaxJSON = 1 << 20
+	// Window is how many bytes of terminal output a viewer may leave
+	// unacknowledged.
+	Window = 256 << 10
+)
+
+// SecretHeader is the request header that carries the agent's secret.
+const SecretHeader = "Holt-Secret"
+
+// ConfigEnv is the environment variable that holds the agent's [Config] as JSON.
+// The agent removes it before it starts any other process.
+const ConfigEnv = "HOLT_AGENT"
+
+// UpgradeTCP is the protocol name in the Upgrade header of a port's dial route.
+const UpgradeTCP = "holt-tcp"

@@ -1,0 +1,90 @@
+package guestwire
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	"github.com/holt-ide/holt"
+)
+
+// ErrPrecondition is in the chain of a conflict that was found by If-Match or
+// If-None-Match. Its status is 412 and not 409.
+var ErrPrecondition = errors.New("precondition failed")
+
+var statuses = map[holt.Kind]int{
+	holt.KindInvalid:      http.StatusBadRequest,
+	holt.KindNotFound:     http.StatusNotFound,
+	holt.KindConflict:     http.StatusConflict,
+	holt.KindUnauthorized: http.StatusUnauthorized,
+	holt.KindForbidden:    http.StatusForbidden,
+	holt.KindLimit:        http.StatusTooManyRequests,
+	holt.KindUnavailable:  http.StatusServiceUnavailable,
+	holt.KindCorrupt:      http.StatusInternalServerError,
+	holt.KindNoSpace:      http.StatusInsufficientStorage,
+	holt.KindTimeout:      http.StatusGatewayTimeout,
+	holt.KindUnsupported:  http.StatusNotImplemented,
+	holt.KindInternal:     http.StatusInternalServerError,
+}
+
+// Status returns the HTTP status of err: that of its kind, or 412 for
+// [ErrPrecondition].
+func Status(err error) int {
+	if errors.Is(err, ErrPrecondition) {
+		return http.StatusPreconditionFailed
+	}
+	return statuses[holt.KindOf(err)]
+}
+
+// BodyOf returns the JSON form of err.
+func BodyOf(err error) ErrorBody {
+	b := ErrorBody{Kind: holt.KindOf(err), Text: err.Error()}
+	if e, ok := errors.AsType[*holt.Error](err); ok {
+		b.Field = e.Field
+	}
+	return b
+}
+
+// Err returns the body as a [holt.Error]. A kind that this source does not know
+// becomes internal.
+func (b ErrorBody) Err() error {
+	if _, ok := statuses[b.Kind]; !ok {
+		b.Kind = holt.KindInternal
+	}
+	return &holt.Error{Kind: b.Kind, Field: b.Field, Text: b.Text}
+}
+
+// ResponseError returns the error in an answer whose status is not 2xx, and
+// consumes at most 64 KiB of its body. It does not close the body.
+func ResponseError(resp *http.Response) error {
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	if err != nil {
+		return holt.Wrap(holt.KindUnavailable, err, "the guest agent's answer broke off")
+	}
+	var b ErrorBody
+	if json.Unmarshal(raw, &b) != nil || b.Kind == "" {
+		// Not the agent's words: a proxy's, or those of net/http.
+		b = ErrorBody{Kind: kindOfStatus(resp.StatusCode), Text: fmt.Sprintf("guest agent: %s", resp.Status)}
+	}
+	if resp.StatusCode == http.StatusPreconditionFailed {
+		return &holt.Error{Kind: b.Kind, Field: b.Field, Text: b.Text, Err: ErrPrecondition}
+	}
+	return b.Err()
+}
+
+func kindOfStatus(code int) holt.Kind {
+	for _, k := range holt.Kinds() {
+		if statuses[k] == code && code != http.StatusInternalServerError {
+			return k
+		}
+	}
+	switch {
+	case code == http.StatusBadGateway:
+		return holt.KindUnavailable
+	case code >= 400 && code < 500:
+		return holt.KindInvalid
+	}
+	return holt.KindInternal
+}
