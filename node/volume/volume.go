@@ -1,0 +1,240 @@
+package volume
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/holt-ide/holt"
+	"github.com/holt-ide/holt/durable"
+)
+
+// The guest's user, who owns the volume's folders.
+const devID = 1000
+
+// Folders of a volume. Each is bind-mounted on its own, so the guest never sees
+// the file system's root.
+const (
+	Home      = "home"      // /home/dev in the guest
+	Workspace = "workspace" // /workspace in the guest
+)
+
+// mountOptions: deleted blocks go back to the pool at once (discard); the
+// kernel's background zeroing of inode tables, which would fill the sparse file
+// and part it from its copies, is off.
+const mountOptions = "discard,noinit_itable,errors=remount-ro"
+
+func (p *Pool) file(ws holt.WorkspaceID) string {
+	return filepath.Join(p.root, "volumes", string(ws)+".img")
+}
+
+func (p *Pool) mountPoint(ws holt.WorkspaceID) string { return filepath.Join(p.dir, "mnt", string(ws)) }
+
+// Exists reports whether the workspace has a volume.
+func (p *Pool) Exists(ws holt.WorkspaceID) (bool, error) {
+	_, err := os.Stat(p.file(ws))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// Create makes an empty volume of size bytes. The workspace must have none.
+func (p *Pool) Create(ctx context.Context, ws holt.WorkspaceID, size int64) error {
+	if ok, err := p.Exists(ws); err != nil || ok {
+		return errors.Join(err, holt.Errorf(holt.KindConflict, "workspace %s has a volume already", ws))
+	}
+	mkfs, err := exec.LookPath("mkfs.ext4")
+	if err != nil {
+		return holt.Errorf(holt.KindUnsupported, "mkfs.ext4 is missing: install e2fsprogs (`apt-get install e2fsprogs`)")
+	}
+	f, err := durable.Create(p.file(ws), 0o600)
+	if err != nil {
+		return fmt.Errorf("make volume: %w", err)
+	}
+	defer f.Abort()
+	if err := f.Truncate(size); err != nil {
+		return fmt.Errorf("size volume: %w", err)
+	}
+	out, err := exec.CommandContext(ctx, mkfs, "-q", "-F", "-m", "0", "-i", "8192", "-T", "default",
+		"-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard,root_owner=0:0", f.Name()).CombinedOutput()
+	if err != nil {
+		return spaceError(fmt.Errorf("mkfs.ext4: %w: %s", err, strings.TrimSpace(string(out))))
+	}
+	if err := f.Commit(); err != nil {
+		return spaceError(fmt.Errorf("make volume: %w", err))
+	}
+	return nil
+}
+
+// Mount makes the volume's files appear, owned by the ID range that starts at
+// base, and returns the directory that holds [Home] and [Workspace]. A volume
+// that a former process left mounted is mounted anew.
+func (p *Pool) Mount(_ context.Context, ws holt.WorkspaceID, base uint32) (dir string, err error) {
+	dir = p.mountPoint(ws)
+	if err := p.Unmount(ws); err != nil {
+		return "", err
+	}
+	plain := dir + ".plain"
+	for _, d := range []string{dir, plain} {
+		if err := os.MkdirAll(d, 0o711); err != nil {
+			return "", fmt.Errorf("make mount point: %w", err)
+		}
+	}
+	// The unshifted view exists only until its shifted clone is in place.
+	defer func() { err = errors.Join(err, removeMount(plain)) }()
+	if err := mountLoop(p.file(ws), plain, "ext4", unix.MS_NODEV|unix.MS_NOSUID, mountOptions); err != nil {
+		return "", err
+	}
+	for _, sub := range []string{Home, Workspace} {
+		if err := ensureOwned(filepath.Join(plain, sub)); err != nil {
+			return "", spaceError(err)
+		}
+	}
+	return dir, mountShifted(plain, dir, base)
+}
+
+// ensureOwned makes a folder of the guest's user if it is not there.
+func ensureOwned(dir string) error {
+	err := os.Mkdir(dir, 0o755)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	} else if err != nil {
+		return fmt.Errorf("make volume folder: %w", err)
+	}
+	if err := os.Chown(dir, devID, devID); err != nil {
+		return fmt.Errorf("own volume folder: %w", err)
+	}
+	return nil
+}
+
+// Unmount flushes the volume and takes it away. A volume that is not mounted,
+// or not there, is no error.
+func (p *Pool) Unmount(ws holt.WorkspaceID) error {
+	dir := p.mountPoint(ws)
+	return errors.Join(removeMount(dir), removeMount(dir+".plain"))
+}
+
+// removeMount unmounts dir and removes it. The folder is removed only when it is
+// empty: were the unmount to fail silently, no file would be lost.
+func removeMount(dir string) error {
+	if err := unmount(dir); err != nil {
+		return err
+	}
+	if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove mount point: %w", err)
+	}
+	return nil
+}
+
+// Sync writes what the volume's file system still holds in memory to its file.
+// It does nothing for a volume that is not mounted.
+func (p *Pool) Sync(ws holt.WorkspaceID) error {
+	dir, err := os.Open(p.mountPoint(ws))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return fmt.Errorf("open volume: %w", err)
+	}
+	defer dir.Close()
+	if err := unix.Syncfs(int(dir.Fd())); err != nil {
+		return spaceError(fmt.Errorf("flush volume: %w", err))
+	}
+	return nil
+}
+
+// CopyOut makes dst, a file in the pool, an instant copy of the volume. While the
+// volume is mounted the caller keeps the guest from writing.
+func (p *Pool) CopyOut(ws holt.WorkspaceID, dst string) error {
+	if err := p.Sync(ws); err != nil {
+		return err
+	}
+	return Reflink(p.file(ws), dst)
+}
+
+// CopyIn makes the volume an instant copy of src, a file in the pool. The volume
+// must not be mounted; it is replaced whole or not at all.
+func (p *Pool) CopyIn(src string, ws holt.WorkspaceID) error {
+	if mounted(p.mountPoint(ws)) {
+		return holt.Errorf(holt.KindConflict, "volume of %s is in use", ws)
+	}
+	return Reflink(src, p.file(ws))
+}
+
+// Remove deletes the volume. One that is not there is no error.
+func (p *Pool) Remove(ws holt.WorkspaceID) error {
+	if err := p.Unmount(ws); err != nil {
+		return err
+	}
+	return durable.Remove(p.file(ws))
+}
+
+// List returns the workspaces that have a volume.
+func (p *Pool) List() ([]holt.WorkspaceID, error) {
+	entries, err := os.ReadDir(filepath.Join(p.root, "volumes"))
+	if err != nil {
+		return nil, fmt.Errorf("list volumes: %w", err)
+	}
+	var list []holt.WorkspaceID
+	for _, e := range entries {
+		if id, ok := strings.CutSuffix(e.Name(), ".img"); ok && !strings.HasPrefix(id, ".") {
+			list = append(list, holt.WorkspaceID(id))
+		}
+	}
+	return list, nil
+}
+
+// Usage is how full a volume is.
+type Usage struct {
+	Bytes, BytesTotal   int64
+	Inodes, InodesTotal int64
+}
+
+// Usage measures a mounted volume.
+func (p *Pool) Usage(ws holt.WorkspaceID) (Usage, error) {
+	var s unix.Statfs_t
+	if err := unix.Statfs(p.mountPoint(ws), &s); err != nil {
+		return Usage{}, fmt.Errorf("measure volume: %w", err)
+	}
+	return Usage{
+		Bytes: int64(s.Blocks-s.Bavail) * s.Bsize, BytesTotal: int64(s.Blocks) * s.Bsize,
+		Inodes: int64(s.Files - s.Ffree), InodesTotal: int64(s.Files),
+	}, nil
+}
+
+// Reflink makes dst an instant copy of src; both must be in one pool. dst is
+// replaced whole, durably, or not at all.
+func Reflink(src, dst string) error {
+	from, err := os.Open(src)
+	if err != nil {
+		return fmt.Errorf("open source: %w", err)
+	}
+	defer from.Close()
+	to, err := durable.Create(dst, 0o600)
+	if err != nil {
+		return spaceError(fmt.Errorf("make copy: %w", err))
+	}
+	defer to.Abort()
+	if err := unix.IoctlFileClone(int(to.Fd()), int(from.Fd())); err != nil {
+		return spaceError(fmt.Errorf("share blocks: %w", err))
+	}
+	if err := to.Commit(); err != nil {
+		return spaceError(fmt.Errorf("make copy: %w", err))
+	}
+	return nil
+}
+
+// spaceError marks an error that a full disk caused.
+func spaceError(err error) error {
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || strings.Contains(err.Error(), "No space left") {
+		return holt.Wrap(holt.KindNoSpace, err, "the disk that holds the volumes is full")
+	}
+	return err
+}

@@ -1,0 +1,97 @@
+package gvisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"time"
+
+	"github.com/containerd/cgroups/v3"
+	"github.com/containerd/cgroups/v3/cgroup1"
+	"github.com/containerd/cgroups/v3/cgroup2"
+
+	"github.com/holt-ide/holt/sandbox"
+)
+
+// Stats implements [sandbox.Sandbox].
+func (m *machine) Stats(ctx context.Context) (sandbox.Stats, error) {
+	if err := ctx.Err(); err != nil {
+		return sandbox.Stats{}, err
+	}
+	path := filepath.Join(m.driver.cfg.Cgroup, string(m.spec.ID))
+	read := statsV1
+	if cgroups.Mode() == cgroups.Unified {
+		read = statsV2
+	}
+	s, err := read(path)
+	if errors.Is(err, cgroup1.ErrCgroupDeleted) || errors.Is(err, fs.ErrNotExist) {
+		return s, sandbox.ErrGone
+	}
+	return s, err
+}
+
+func statsV1(path string) (sandbox.Stats, error) {
+	cg, err := cgroup1.Load(cgroup1.StaticPath(path))
+	if err != nil {
+		return sandbox.Stats{}, fmt.Errorf("open cgroup: %w", err)
+	}
+	m, err := cg.Stat(cgroup1.IgnoreNotExist)
+	if err != nil {
+		return sandbox.Stats{}, fmt.Errorf("read cgroup: %w", err)
+	}
+	usage := m.GetMemory().GetUsage()
+	return sandbox.Stats{
+		CPU:          time.Duration(m.GetCPU().GetUsage().GetTotal()),
+		Throttled:    time.Duration(m.GetCPU().GetThrottling().GetThrottledTime()),
+		Memory:       int64(usage.GetUsage()),
+		MemoryLimit:  int64(usage.GetLimit()),
+		MemoryPeak:   int64(usage.GetMax()),
+		MemoryDenied: usage.GetFailcnt(),
+		OOMKills:     m.GetMemoryOomControl().GetOomKill(),
+		Processes:    int64(m.GetPids().GetCurrent()),
+	}, nil
+}
+
+func statsV2(path string) (sandbox.Stats, error) {
+	cg, err := cgroup2.Load(path)
+	if err != nil {
+		return sandbox.Stats{}, fmt.Errorf("open cgroup: %w", err)
+	}
+	m, err := cg.Stat()
+	if err != nil {
+		return sandbox.Stats{}, fmt.Errorf("read cgroup: %w", err)
+	}
+	return sandbox.Stats{
+		CPU:          time.Duration(m.GetCPU().GetUsageUsec()) * time.Microsecond,
+		Throttled:    time.Duration(m.GetCPU().GetThrottledUsec()) * time.Microsecond,
+		Memory:       int64(m.GetMemory().GetUsage()),
+		MemoryLimit:  int64(m.GetMemory().GetUsageLimit()),
+		MemoryPeak:   int64(m.GetMemory().GetMaxUsage()),
+		MemoryDenied: m.GetMemoryEvents().GetMax(),
+		OOMKills:     m.GetMemoryEvents().GetOomKill(),
+		Processes:    int64(m.GetPids().GetCurrent()),
+	}, nil
+}
+
+// removeCgroup removes what the runtime may have left of a sandbox's cgroup. A
+// cgroup that is gone is no error.
+func removeCgroup(path string) error {
+	var err error
+	if cgroups.Mode() == cgroups.Unified {
+		var cg *cgroup2.Manager
+		if cg, err = cgroup2.Load(path); err == nil {
+			err = cg.Delete()
+		}
+	} else {
+		var cg cgroup1.Cgroup
+		if cg, err = cgroup1.Load(cgroup1.StaticPath(path)); err == nil {
+			err = cg.Delete()
+		}
+	}
+	if err == nil || errors.Is(err, cgroup1.ErrCgroupDeleted) || errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return fmt.Errorf("remove cgroup: %w", err)
+}

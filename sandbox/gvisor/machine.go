@@ -1,0 +1,172 @@
+package gvisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/holt-ide/holt"
+	"github.com/holt-ide/holt/sandbox"
+)
+
+// machine implements [sandbox.Sandbox] on one runsc container.
+type machine struct {
+	driver *Driver
+	spec   sandbox.Spec
+	dir    string
+	runsc  runsc
+
+	done     chan struct{}
+	doneOnce sync.Once
+
+	// mu serialises pause, resume, checkpoint and close.
+	mu     sync.Mutex
+	closed bool
+}
+
+var _ sandbox.Sandbox = (*machine)(nil)
+
+// Spec implements [sandbox.Sandbox].
+func (m *machine) Spec() sandbox.Spec { return m.spec }
+
+// Done implements [sandbox.Sandbox].
+func (m *machine) Done() <-chan struct{} { return m.done }
+
+func (m *machine) ended() { m.doneOnce.Do(func() { close(m.done) }) }
+
+// watch finds the sandbox process and closes done when it ends. It fails if the
+// process is not alive now.
+func (m *machine) watch(ctx context.Context) error {
+	s, err := m.runsc.state(ctx, m.spec.ID)
+	if err != nil {
+		return err
+	}
+	if s.Status == "stopped" || s.PID <= 0 {
+		return fmt.Errorf("sandbox is %s", s.Status)
+	}
+	fd, err := unix.PidfdOpen(s.PID, unix.PIDFD_NONBLOCK)
+	if err != nil {
+		return fmt.Errorf("open sandbox process: %w", err)
+	}
+	process := os.NewFile(uintptr(fd), "pidfd")
+	go func() {
+		defer process.Close()
+		waitReadable(process)
+		m.ended()
+	}()
+	return nil
+}
+
+// waitReadable returns when a pidfd reports the end of its process, which makes
+// it readable. It waits in the Go runtime's poller and so costs no thread.
+func waitReadable(process *os.File) {
+	raw, err := process.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = raw.Read(func(fd uintptr) bool { // an error means the file was closed
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+		return n > 0 || (err != nil && !errors.Is(err, unix.EINTR))
+	})
+}
+
+// Dial implements [sandbox.Sandbox].
+func (m *machine) Dial(ctx context.Context) (net.Conn, error) {
+	select {
+	case <-m.done:
+		return nil, sandbox.ErrGone
+	default:
+	}
+	return dialIn(ctx, m.spec.Network.Gateway, m.spec.Network.Agent)
+}
+
+// Pause implements [sandbox.Sandbox].
+func (m *machine) Pause(ctx context.Context) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.toggle(ctx, "paused", m.runsc.pause)
+}
+
+// Resume implements [sandbox.Sandbox].
+func (m *machine) Resume(ctx context.Context) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.toggle(ctx, "running", m.runsc.resume)
+}
+
+// toggle calls verb, and accepts its refusal if the machine is in the wanted
+// status already. Asking first would cost a process start on the common path.
+func (m *machine) toggle(ctx context.Context, want string, verb func(context.Context, holt.SandboxID) error) error {
+	if m.closed {
+		return sandbox.ErrGone
+	}
+	err := verb(ctx, m.spec.ID)
+	if err == nil {
+		return nil
+	}
+	s, stateErr := m.runsc.state(ctx, m.spec.ID)
+	switch {
+	case errors.Is(stateErr, errNoContainer) || s.Status == "stopped":
+		return sandbox.ErrGone
+	case stateErr == nil && s.Status == want:
+		return nil
+	}
+	return err
+}
+
+// Paused implements [sandbox.Sandbox].
+func (m *machine) Paused(ctx context.Context) (bool, error) {
+	s, err := m.runsc.state(ctx, m.spec.ID)
+	if errors.Is(err, errNoContainer) {
+		return false, sandbox.ErrGone
+	}
+	return s.Status == "paused", err
+}
+
+// Checkpoint implements [sandbox.Sandbox].
+func (m *machine) Checkpoint(ctx context.Context, dir string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return sandbox.ErrGone
+	}
+	if err := os.MkdirAll(dir, 0o711); err != nil {
+		return fmt.Errorf("make checkpoint directory: %w", err)
+	}
+	return m.runsc.checkpoint(ctx, m.spec.ID, dir)
+}
+
+// Close implements [sandbox.Sandbox].
+func (m *machine) Close(ctx context.Context) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return nil
+	}
+	if err := m.runsc.delete(ctx, m.spec.ID); err != nil {
+		return err
+	}
+	if err := removeCgroup(filepath.Join(m.driver.cfg.Cgroup, string(m.spec.ID))); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(m.dir); err != nil {
+		return fmt.Errorf("remove sandbox directory: %w", err)
+	}
+	m.closed = true
+	m.ended()
+	m.driver.mu.Lock()
+	delete(m.driver.live, m.spec.ID)
+	m.driver.mu.Unlock()
+	return nil
+}
+
+// dialTimeout bounds one connection attempt into a guest that may be hostile or
+// not listening yet.
+const dialTimeout = 5 * time.Second

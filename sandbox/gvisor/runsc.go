@@ -1,0 +1,164 @@
+package gvisor
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/holt-ide/holt"
+)
+
+// runsc runs one build of the runtime. Its methods are the runtime's verbs.
+type runsc struct {
+	bin     string
+	root    string
+	overlay string // directory of the writable layer's file
+	logFile string
+}
+
+// errNoContainer is returned for a container that the runtime does not know.
+var errNoContainer = errors.New("no such container")
+
+// command prepares a call. A call is not bound to a cancelled context by being
+// killed half way: the runtime's verbs are short, and a killed create leaves more
+// behind than a finished one. The deadline is a generous last resort.
+func (r runsc) command(ctx context.Context, args ...string) (*exec.Cmd, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
+	flags := []string{
+		"--root=" + r.root, "--platform=systrap", "--network=sandbox", "--allow-suid",
+		"--restore-spec-validation=ignore", "--host-settings=ignore", "--file-access-mounts=shared",
+	}
+	if r.overlay != "" {
+		flags = append(flags, "--overlay2=root:dir="+r.overlay)
+	}
+	if r.logFile != "" {
+		flags = append(flags, "--log="+r.logFile)
+	}
+	cmd := exec.CommandContext(ctx, r.bin, append(flags, args...)...)
+	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
+	cmd.WaitDelay = time.Second
+	return cmd, cancel
+}
+
+// run makes a call and returns what it printed.
+func (r runsc) run(ctx context.Context, args ...string) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("runsc %s: %w", args[0], context.Cause(ctx))
+	}
+	cmd, cancel := r.command(ctx, args...)
+	defer cancel()
+	var out, words bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &words
+	if err := cmd.Run(); err != nil {
+		return nil, r.explain(args[0], err, words.String())
+	}
+	return out.Bytes(), nil
+}
+
+// explain turns a failed call into an error with the runtime's last word.
+func (r runsc) explain(verb string, err error, words string) error {
+	words = strings.TrimSpace(words)
+	if i := strings.LastIndexByte(words, '\n'); i >= 0 {
+		words = words[i+1:]
+	}
+	if len(words) > 512 {
+		words = words[:512]
+	}
+	switch {
+	case strings.Contains(words, "file does not exist") || strings.Contains(words, "container does not exist"):
+		return fmt.Errorf("runsc %s: %w", verb, errNoContainer)
+	case strings.Contains(words, "no space left on device"):
+		return holt.Wrap(holt.KindNoSpace, fmt.Errorf("runsc %s: %s", verb, words), "the disk is full")
+	}
+	return fmt.Errorf("runsc %s: %w: %s", verb, err, words)
+}
+
+func (r runsc) version(ctx context.Context) (string, error) {
+	out, err := r.run(ctx, "--version")
+	if err != nil {
+		return "", err
+	}
+	first, _, _ := strings.Cut(string(out), "\n")
+	return strings.TrimPrefix(first, "runsc version "), nil
+}
+
+// create makes the container. Its standard streams are files: a detached
+// container that inherited a pipe would keep the pipe's reader waiting for ever.
+func (r runsc) create(ctx context.Context, id holt.SandboxID, dir string) error {
+	console, err := os.OpenFile(filepath.Join(dir, "console"), os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)
+	if err != nil {
+		return fmt.Errorf("open console: %w", err)
+	}
+	defer console.Close()
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("runsc create: %w", context.Cause(ctx))
+	}
+	cmd, cancel := r.command(ctx, "create", "--bundle", filepath.Join(dir, "bundle"), string(id))
+	defer cancel()
+	cmd.Stdout, cmd.Stderr = console, console
+	if err := cmd.Run(); err != nil {
+		words, _ := os.ReadFile(console.Name()) // the explanation is worth a try only
+		return r.explain("create", err, string(words))
+	}
+	return nil
+}
+
+func (r runsc) start(ctx context.Context, id holt.SandboxID) error {
+	_, err := r.run(ctx, "start", string(id))
+	return err
+}
+
+func (r runsc) restore(ctx context.Context, id holt.SandboxID, image string) error {
+	_, err := r.run(ctx, "restore", "--detach", "--background", "--image-path", image, string(id))
+	return err
+}
+
+func (r runsc) checkpoint(ctx context.Context, id holt.SandboxID, image string) error {
+	_, err := r.run(ctx, "checkpoint", "--leave-running", "--compression=none", "--exclude-committed-zero-pages",
+		"--image-path", image, string(id))
+	return err
+}
+
+func (r runsc) pause(ctx context.Context, id holt.SandboxID) error {
+	_, err := r.run(ctx, "pause", string(id))
+	return err
+}
+
+func (r runsc) resume(ctx context.Context, id holt.SandboxID) error {
+	_, err := r.run(ctx, "resume", string(id))
+	return err
+}
+
+// delete ends the container whatever its state. An unknown one is no error.
+func (r runsc) delete(ctx context.Context, id holt.SandboxID) error {
+	_, err := r.run(ctx, "delete", "--force", string(id))
+	if errors.Is(err, errNoContainer) {
+		return nil
+	}
+	return err
+}
+
+// state is the part of the runtime's state that we use.
+type state struct {
+	Status string `json:"status"` // creating, created, running, paused, stopped
+	PID    int    `json:"pid"`    // of the sandbox process
+}
+
+func (r runsc) state(ctx context.Context, id holt.SandboxID) (state, error) {
+	out, err := r.run(ctx, "state", string(id))
+	if err != nil {
+		return state{}, err
+	}
+	var s state
+	if err := json.Unmarshal(out, &s); err != nil {
+		return state{}, fmt.Errorf("decode runsc state: %w", err)
+	}
+	return s, nil
+}
