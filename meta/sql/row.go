@@ -1,0 +1,134 @@
+package sql
+
+import (
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/holt-ide/holt"
+	"github.com/holt-ide/holt/meta"
+)
+
+// workspaceRow is a row of the table workspaces.
+type workspaceRow struct {
+	bun.BaseModel `bun:"table:workspaces,alias:w"`
+
+	ID              string    `bun:"id,pk"`
+	Name            string    `bun:"name"`
+	Owner           string    `bun:"owner"`
+	State           string    `bun:"state"`
+	Goal            string    `bun:"goal"`
+	Version         int64     `bun:"version"`
+	ImageRef        string    `bun:"image_ref"`
+	Image           string    `bun:"image"`
+	CPUs            float64   `bun:"cpus"`
+	Memory          int64     `bun:"memory"`
+	Disk            int64     `bun:"disk"`
+	Root            int64     `bun:"root"`
+	Processes       int64     `bun:"processes"`
+	Bandwidth       int64     `bun:"bandwidth"`
+	Git             string    `bun:"git"`
+	Egress          string    `bun:"egress"`
+	Node            string    `bun:"node"`
+	Sandbox         string    `bun:"sandbox"`
+	Snapshot        string    `bun:"snapshot"`
+	SnapshotBytes   int64     `bun:"snapshot_bytes"`
+	SnapshotAt      time.Time `bun:"snapshot_at,nullzero"`
+	PendingSnapshot string    `bun:"pending_snapshot"`
+	ForkedFrom      string    `bun:"forked_from"`
+	Message         string    `bun:"message"`
+	Attempts        int       `bun:"attempts"`
+	Restarts        int       `bun:"restarts"`
+	RestartsSince   time.Time `bun:"restarts_since,nullzero"`
+	IdleAfter       int64     `bun:"idle_after"` // nanoseconds
+	CreatedAt       time.Time `bun:"created_at"`
+	UpdatedAt       time.Time `bun:"updated_at"`
+	LastActiveAt    time.Time `bun:"last_active_at,nullzero"`
+	Boots           int       `bun:"boots"`
+}
+
+func rowOf(w meta.Workspace) workspaceRow {
+	return workspaceRow{
+		ID: string(w.ID), Name: w.Name, Owner: string(w.Owner), State: string(w.State), Goal: string(w.Goal), Version: w.Version,
+		ImageRef: w.ImageRef, Image: string(w.Image), CPUs: w.Limits.CPUs, Memory: w.Limits.Memory, Disk: w.Limits.Disk,
+		Root: w.Limits.Root, Processes: w.Limits.Processes, Bandwidth: w.Limits.Bandwidth, Git: w.Git, Egress: string(w.Egress),
+		Node: string(w.Node), Sandbox: string(w.Sandbox), Snapshot: string(w.Snapshot), SnapshotBytes: w.SnapshotBytes,
+		SnapshotAt: stamp(w.SnapshotAt), PendingSnapshot: string(w.PendingSnapshot), ForkedFrom: string(w.ForkedFrom),
+		Message: w.Message, Attempts: w.Attempts, Restarts: w.Restarts, RestartsSince: stamp(w.RestartsSince),
+		IdleAfter: int64(w.IdleAfter), CreatedAt: stamp(w.CreatedAt), UpdatedAt: stamp(w.UpdatedAt),
+		LastActiveAt: stamp(w.LastActiveAt), Boots: w.Boots,
+	}
+}
+
+func (r *workspaceRow) workspace() meta.Workspace {
+	return meta.Workspace{
+		ID: holt.WorkspaceID(r.ID), Name: r.Name, Owner: holt.UserID(r.Owner), State: holt.State(r.State), Goal: holt.Goal(r.Goal),
+		Version: r.Version, ImageRef: r.ImageRef, Image: holt.ImageID(r.Image),
+		Limits: holt.Limits{CPUs: r.CPUs, Memory: r.Memory, Disk: r.Disk, Root: r.Root, Processes: r.Processes, Bandwidth: r.Bandwidth},
+		Git:    r.Git, Egress: meta.Egress(r.Egress), Node: holt.NodeID(r.Node), Sandbox: holt.SandboxID(r.Sandbox),
+		Snapshot: holt.SnapshotID(r.Snapshot), SnapshotBytes: r.SnapshotBytes, SnapshotAt: stamp(r.SnapshotAt),
+		PendingSnapshot: holt.SnapshotID(r.PendingSnapshot), ForkedFrom: holt.WorkspaceID(r.ForkedFrom), Message: r.Message,
+		Attempts: r.Attempts, Restarts: r.Restarts, RestartsSince: stamp(r.RestartsSince), IdleAfter: time.Duration(r.IdleAfter),
+		CreatedAt: stamp(r.CreatedAt), UpdatedAt: stamp(r.UpdatedAt), LastActiveAt: stamp(r.LastActiveAt), Boots: r.Boots,
+	}
+}
+
+// eventRow is a row of the table events.
+type eventRow struct {
+	bun.BaseModel `bun:"table:events,alias:e"`
+
+	Seq       int64     `bun:"seq,pk"`
+	Workspace string    `bun:"workspace"`
+	Label     string    `bun:"label"`
+	At        time.Time `bun:"at"`
+	Kind      string    `bun:"kind"`
+	StateWas  string    `bun:"state_was"`
+	State     string    `bun:"state"`
+	Goal      string    `bun:"goal"`
+	Name      string    `bun:"name"`
+	Text      string    `bun:"text"`
+}
+
+func (r *eventRow) event() meta.Event {
+	return meta.Event{
+		Seq: r.Seq, Workspace: holt.WorkspaceID(r.Workspace), Label: r.Label, At: stamp(r.At), Kind: meta.EventKind(r.Kind),
+		From: holt.State(r.StateWas), State: holt.State(r.State), Goal: holt.Goal(r.Goal), Name: r.Name, Text: r.Text,
+	}
+}
+
+// tokenRow is a row of the table tokens.
+type tokenRow struct {
+	bun.BaseModel `bun:"table:tokens,alias:t"`
+
+	ID         string    `bun:"id,pk"`
+	Hash       string    `bun:"hash"`
+	Name       string    `bun:"name"`
+	Kind       string    `bun:"kind"`
+	Scope      string    `bun:"scope"`
+	Owner      string    `bun:"owner"`
+	CreatedAt  time.Time `bun:"created_at"`
+	ExpiresAt  time.Time `bun:"expires_at,nullzero"`
+	LastUsedAt time.Time `bun:"last_used_at,nullzero"`
+	RevokedAt  time.Time `bun:"revoked_at,nullzero"`
+}
+
+func (r *tokenRow) token() meta.Token {
+	return meta.Token{
+		ID: r.ID, Hash: r.Hash, Name: r.Name, Kind: meta.TokenKind(r.Kind), Scope: meta.Scope(r.Scope), Owner: holt.UserID(r.Owner),
+		CreatedAt: stamp(r.CreatedAt), ExpiresAt: stamp(r.ExpiresAt), LastUsedAt: stamp(r.LastUsedAt), RevokedAt: stamp(r.RevokedAt),
+	}
+}
+
+// keyRow is a row of the table idempotency.
+type keyRow struct {
+	bun.BaseModel `bun:"table:idempotency,alias:i"`
+
+	Token     string    `bun:"token,pk"`
+	Value     string    `bun:"value,pk"`
+	Hash      string    `bun:"hash"`
+	ExpiresAt time.Time `bun:"expires_at"`
+	Done      bool      `bun:"done"`
+	Status    int       `bun:"status"`
+	MediaType string    `bun:"media_type"`
+	Body      []byte    `bun:"body"`
+}
