@@ -1,0 +1,119 @@
+# Holt. `make help` lists the targets.
+#
+# Works as root on Debian 12 with Go, Node, make and git; `make deps` installs
+# the rest. Everything costly is kept in HOLT_CACHE, named by what it was made of.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+HOLT_CACHE  ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/holt
+HOLT_DATA   ?= ./data
+HOLT_LISTEN ?= 127.0.0.1:7070
+export HOLT_CACHE
+
+# One test binary per core at most: they start real machines.
+TEST_PARALLEL ?= 2
+TEST_TIMEOUT  ?= 40m
+PKG           ?= ./...
+
+GOLANGCI_VERSION := v2.15.0
+GOLANGCI         := $(HOLT_CACHE)/tools/golangci-lint-$(GOLANGCI_VERSION)/golangci-lint
+
+GOFILES  = $(shell git ls-files -co --exclude-standard '*.go' 'go.mod' 'go.sum' 'images/*' '*.sql' 2>/dev/null)
+BINARIES := bin/holtd bin/holt bin/holt-guest
+RUNSC_VERSION = $(shell awk '$$1=="gvisor.dev/gvisor"{print $$2}' go.mod)
+RUNSC_CACHED  = $(HOLT_CACHE)/runsc/$(RUNSC_VERSION)-$(shell go env GOVERSION GOARCH | paste -sd-)/runsc
+GOBUILD  := CGO_ENABLED=0 go build -trimpath
+
+.PHONY: help
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: deps build image ## build everything and start holtd here; prints the address and a first-login link
+	exec bin/holtd --data-dir '$(HOLT_DATA)' --listen '$(HOLT_LISTEN)'
+
+.PHONY: deps
+deps: ## install what is missing on this machine (apt-get, as root)
+	@scripts/deps
+
+.PHONY: build
+build: $(BINARIES) bin/runsc web-build ## bin/holtd bin/holt bin/holt-guest bin/runsc and the web files
+
+# The web files are embedded in holtd, so they come first.
+bin/holtd: $(GOFILES) | web-build
+	$(GOBUILD) -o $@ ./cmd/holtd
+bin/holt: $(GOFILES)
+	$(GOBUILD) -o $@ ./cmd/holt
+bin/holt-guest: $(GOFILES)
+	$(GOBUILD) -ldflags='-s -w' -o $@ ./cmd/holt-guest
+
+# gVisor costs minutes of CPU: built once for each version.
+bin/runsc: go.mod cmd/runsc/main.go
+	@if [ ! -x '$(RUNSC_CACHED)' ]; then \
+	  echo 'building runsc $(RUNSC_VERSION), once (about two minutes of CPU)'; \
+	  mkdir -p '$(dir $(RUNSC_CACHED))'; \
+	  $(GOBUILD) -o '$(RUNSC_CACHED).new' ./cmd/runsc; \
+	  mv '$(RUNSC_CACHED).new' '$(RUNSC_CACHED)'; \
+	fi
+	@mkdir -p bin
+	install -m 0755 '$(RUNSC_CACHED)' $@.new
+	mv $@.new $@
+
+.PHONY: web-build
+web-build:
+	@if [ -f web/package.json ]; then scripts/web-build; fi
+
+.PHONY: image
+image: deps ## build the default image into the cache, unless it is there
+	@go run ./scripts/mkimage default tiny
+
+.PHONY: test
+test: deps build image check ## install what is missing, then run every test, with the race detector
+	go test -race -p $(TEST_PARALLEL) -timeout $(TEST_TIMEOUT) $(PKG)
+	@if [ -f web/package.json ]; then npm --prefix web test; fi
+
+.PHONY: test-slow
+test-slow: deps build image ## the long tests too: hundreds of cycles, faults at random points
+	HOLT_SLOW=1 go test -race -p 1 -timeout 120m $(PKG)
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME (default 20s)
+	@for pkg in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -r -n1 dirname | sort -u); do \
+	  for f in $$(grep -rhoE '^func Fuzz[A-Za-z0-9_]+' $$pkg/*_test.go | cut -d' ' -f2); do \
+	    echo "$$pkg $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $${FUZZTIME:-20s} $$pkg; \
+	  done; done
+
+.PHONY: bench
+bench: deps build image ## measure starts, suspends, resumes, forks and terminals; prints p50 and p99
+	go run ./bench
+
+.PHONY: check
+check: fmt-check vet lint ## format, vet and lint, without running tests
+
+.PHONY: vet
+vet:
+	go vet ./...
+
+.PHONY: fmt-check
+fmt-check:
+	@bad=$$(git ls-files -co --exclude-standard '*.go' | while read -r f; do [ ! -f "$$f" ] || echo "$$f"; done | xargs -r gofmt -l); \
+	if [ -n "$$bad" ]; then echo "not gofmt-ed (run make fmt):"; echo "$$bad"; exit 1; fi
+
+.PHONY: lint
+lint: $(GOLANGCI) ## golangci-lint with the import rules of ARCHITECTURE.md
+	$(GOLANGCI) run ./...
+
+$(GOLANGCI):
+	@echo 'building golangci-lint $(GOLANGCI_VERSION), once'
+	@GOFLAGS= GOBIN='$(dir $(GOLANGCI))' go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+
+.PHONY: fmt
+fmt: ## gofmt every Go file
+	gofmt -w $$(git ls-files -co --exclude-standard '*.go')
+
+.PHONY: clean
+clean: ## remove what was built here (keeps the cache and ./data)
+	rm -rf bin web/dist
