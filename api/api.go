@@ -35,9 +35,15 @@ const (
 // /w/{workspace}/port/{port} into a raw byte stream to that port.
 const UpgradeTCP = "holt-tcp"
 
-// QueryWake is the query parameter that, set to "0" on a route below /w/, keeps
-// a request from waking a workspace that does not run.
-const QueryWake = "wake"
+// A request below /w/ wakes a workspace that does not run, unless it carries
+// the header [HeaderWake] or the query parameter [QueryWake] with the value
+// [NoWake]: then it fails with a conflict that says so. Programs that connect
+// again by themselves send it, so that a suspended workspace stays suspended.
+const (
+	HeaderWake = "Holt-Wake"
+	QueryWake  = "wake"
+	NoWake     = "no"
+)
 
 // Version tells what a server is.
 type Version struct {
