@@ -8,12 +8,12 @@ import (
 )
 
 // Egress says which part of the network a workspace may reach.
-type Egress string
+type Egress = holt.Egress
 
 // The egress policies.
 const (
-	EgressInternet Egress = "internet" // everything but the host, its neighbours and private ranges; the default
-	EgressNone     Egress = "none"     // nothing
+	EgressInternet = holt.EgressInternet
+	EgressNone     = holt.EgressNone
 )
 
 // Workspace is one row: what is true of a workspace and what its owner wants.

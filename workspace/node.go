@@ -2,10 +2,9 @@ package workspace
 
 import (
 	"context"
-	"time"
 
 	"github.com/holt-ide/holt"
-	"github.com/holt-ide/holt/meta"
+	hostwire "github.com/holt-ide/holt/wire/host"
 )
 
 // Node turns complete commands into machines. Package node implements it.
@@ -82,58 +81,12 @@ type Node interface {
 	Activity(ctx context.Context, id holt.SandboxID) (Activity, error)
 }
 
-// Egress is the network policy of a workspace; see [meta.Egress].
-type Egress = meta.Egress
-
-// Spec is everything a node needs to know to make a machine.
-type Spec struct {
-	Workspace holt.WorkspaceID
-	Sandbox   holt.SandboxID // of the machine to be made
-	Name      string         // becomes the host name
-	Image     holt.ImageID
-	Limits    holt.Limits // complete
-	Git       string      // URL to clone, or ""
-	Egress    Egress
-}
-
-// Snapshot describes a complete snapshot.
-type Snapshot struct {
-	ID        holt.SnapshotID
-	Bytes     int64         // on disk
-	Pause     time.Duration // how long the source stood still
-	CreatedAt time.Time     // when the source was frozen
-}
-
-// Inventory is what exists on a node at one moment.
-type Inventory struct {
-	Sandboxes []SandboxInfo
-	Snapshots []holt.SnapshotID // complete ones only
-	Volumes   []holt.WorkspaceID
-}
-
-// SandboxInfo is one sandbox of an [Inventory].
-type SandboxInfo struct {
-	ID        holt.SandboxID
-	Workspace holt.WorkspaceID
-	Frozen    bool // its processes stand still
-	Alive     bool // its machine exists and can run; false for remains
-}
-
-// Notice is something a machine did on its own.
-type Notice struct {
-	Workspace holt.WorkspaceID
-	Sandbox   holt.SandboxID
-	At        time.Time
-	Name      string // "exited", "memory-limit", "disk-full", …
-	Text      string // one sentence for the user
-	Exited    bool   // the machine is no more
-}
-
-// Activity is how busy a machine is and was.
-type Activity struct {
-	Connections int       // open relays, terminals, forwarded ports
-	LastIO      time.Time // last byte to or from a PTY or an exec; zero if there was none
-	CPUSeconds  float64   // used by user processes since the machine was made; only grows
-	NetBytes    uint64    // in and out since the machine was made; only grows
-	Jobs        int       // execs that run now
-}
+// The words of the commands; see package hostwire.
+type (
+	Spec        = hostwire.Spec
+	Snapshot    = hostwire.Snapshot
+	Inventory   = hostwire.Inventory
+	SandboxInfo = hostwire.SandboxInfo
+	Notice      = hostwire.Notice
+	Activity    = hostwire.Activity
+)

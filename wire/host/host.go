@@ -1,0 +1,66 @@
+// Package hostwire holds the words in which the lifecycle (package workspace)
+// commands a node (package node): complete orders down, inventories and notices
+// up. The two rooms never import each other; they meet here.
+//
+// Today both run in one process and the values are passed as they are. When they
+// move apart this package gains the encoding, and nothing else changes.
+package hostwire
+
+import (
+	"time"
+
+	"github.com/holt-ide/holt"
+)
+
+// Spec is everything a node needs to know to make a machine.
+type Spec struct {
+	Workspace holt.WorkspaceID
+	Sandbox   holt.SandboxID // of the machine to be made
+	Name      string         // becomes the host name
+	Image     holt.ImageID
+	Limits    holt.Limits // complete
+	Git       string      // URL to clone, or ""
+	Egress    holt.Egress
+}
+
+// Snapshot describes a complete snapshot.
+type Snapshot struct {
+	ID        holt.SnapshotID
+	Bytes     int64         // on disk
+	Pause     time.Duration // how long the source stood still
+	CreatedAt time.Time     // when the source was frozen
+}
+
+// Inventory is what exists on a node at one moment.
+type Inventory struct {
+	Sandboxes []SandboxInfo
+	Snapshots []holt.SnapshotID // complete ones only
+	Volumes   []holt.WorkspaceID
+}
+
+// SandboxInfo is one sandbox of an [Inventory].
+type SandboxInfo struct {
+	ID        holt.SandboxID
+	Workspace holt.WorkspaceID
+	Frozen    bool // its processes stand still
+	Alive     bool // its machine exists and can run; false for remains
+}
+
+// Notice is something a machine did on its own.
+type Notice struct {
+	Workspace holt.WorkspaceID
+	Sandbox   holt.SandboxID
+	At        time.Time
+	Name      string // "exited", "memory-limit", "disk-full", …
+	Text      string // one sentence for the user
+	Exited    bool   // the machine is no more
+}
+
+// Activity is how busy a machine is and was.
+type Activity struct {
+	Connections int       // open relays, terminals, forwarded ports
+	LastIO      time.Time // last byte to or from a PTY or an exec; zero if there was none
+	CPUSeconds  float64   // used by user processes since the machine was made; only grows
+	NetBytes    uint64    // in and out since the machine was made; only grows
+	Jobs        int       // execs that run now
+}
