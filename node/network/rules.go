@@ -205,6 +205,20 @@ func (s Slot) Blocked(ctx context.Context) (Blocked, error) {
 	return b, nil
 }
 
+// Traffic returns the bytes that passed between the slot and the host, both ways
+// together. The agent's own traffic stays within the slot and does not count.
+func (s Slot) Traffic() (uint64, error) {
+	link, err := netlink.LinkByName(s.hostLink())
+	if err != nil {
+		return 0, fmt.Errorf("find uplink: %w", err)
+	}
+	st := link.Attrs().Statistics
+	if st == nil {
+		return 0, nil
+	}
+	return st.RxBytes + st.TxBytes, nil
+}
+
 // hostAddrs returns every IPv4 address of the host's own namespace.
 func hostAddrs() ([]netip.Addr, error) {
 	list, err := netlink.AddrList(nil, netlink.FAMILY_V4)

@@ -150,13 +150,18 @@ func (p *Pool) Sync(ws holt.WorkspaceID) error {
 	return nil
 }
 
-// CopyOut makes dst, a file in the pool, an instant copy of the volume. While the
-// volume is mounted the caller keeps the guest from writing.
+// CopyOut makes dst, a new file in the pool, an instant copy of the volume. While
+// the volume is mounted the caller keeps the guest from writing. The copy itself
+// is not flushed yet, so that a machine that waits for it waits only briefly.
 func (p *Pool) CopyOut(ws holt.WorkspaceID, dst string) error {
 	if err := p.Sync(ws); err != nil {
 		return err
 	}
-	return Reflink(p.file(ws), dst)
+	to, err := os.OpenFile(dst, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return spaceError(fmt.Errorf("make copy: %w", err))
+	}
+	return errors.Join(share(to, p.file(ws)), to.Close())
 }
 
 // CopyIn makes the volume an instant copy of src, a file in the pool. The volume
@@ -166,6 +171,15 @@ func (p *Pool) CopyIn(src string, ws holt.WorkspaceID) error {
 		return holt.Errorf(holt.KindConflict, "volume of %s is in use", ws)
 	}
 	return Reflink(src, p.file(ws))
+}
+
+// Copy makes the volume of to an instant copy of that of from, whose guest does
+// not write meanwhile. The same rules as for [Pool.CopyIn] hold.
+func (p *Pool) Copy(from, to holt.WorkspaceID) error {
+	if err := p.Sync(from); err != nil {
+		return err
+	}
+	return p.CopyIn(p.file(from), to)
 }
 
 // Remove deletes the volume. One that is not there is no error.
@@ -212,21 +226,29 @@ func (p *Pool) Usage(ws holt.WorkspaceID) (Usage, error) {
 // Reflink makes dst an instant copy of src; both must be in one pool. dst is
 // replaced whole, durably, or not at all.
 func Reflink(src, dst string) error {
-	from, err := os.Open(src)
-	if err != nil {
-		return fmt.Errorf("open source: %w", err)
-	}
-	defer from.Close()
 	to, err := durable.Create(dst, 0o600)
 	if err != nil {
 		return spaceError(fmt.Errorf("make copy: %w", err))
 	}
 	defer to.Abort()
-	if err := unix.IoctlFileClone(int(to.Fd()), int(from.Fd())); err != nil {
-		return spaceError(fmt.Errorf("share blocks: %w", err))
+	if err := share(to.File, src); err != nil {
+		return err
 	}
 	if err := to.Commit(); err != nil {
 		return spaceError(fmt.Errorf("make copy: %w", err))
+	}
+	return nil
+}
+
+// share makes the content of to that of the file src, without copying it.
+func share(to *os.File, src string) error {
+	from, err := os.Open(src)
+	if err != nil {
+		return fmt.Errorf("open source: %w", err)
+	}
+	defer from.Close()
+	if err := unix.IoctlFileClone(int(to.Fd()), int(from.Fd())); err != nil {
+		return spaceError(fmt.Errorf("share blocks: %w", err))
 	}
 	return nil
 }

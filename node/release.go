@@ -1,0 +1,95 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/holt-ide/holt"
+	"github.com/holt-ide/holt/durable"
+	"github.com/holt-ide/holt/node/network"
+)
+
+// Release ends a machine and frees what it held; see package workspace. It is
+// also the undo of a half-made one: it works from the record alone.
+func (n *Node) Release(ctx context.Context, id holt.SandboxID) error {
+	n.mu.Lock()
+	m := n.machines[id]
+	n.mu.Unlock()
+	if m != nil {
+		m.mu.Lock()
+		m.leaving = true
+		m.mu.Unlock()
+		m.cancel()
+		m.conns.closeAll()
+		if err := m.sb.Close(ctx); err != nil {
+			return fmt.Errorf("end machine: %w", err)
+		}
+	}
+	r, found, err := n.readRecord(id)
+	if err != nil {
+		return err
+	}
+	if found {
+		if err := n.free(r); err != nil {
+			return err
+		}
+	}
+	n.mu.Lock()
+	delete(n.machines, id)
+	n.mu.Unlock()
+	return nil
+}
+
+// free gives back what the record lists and removes it last. The volume is left
+// mounted when another machine of the workspace has it.
+func (n *Node) free(r record) error {
+	var errs []error
+	if !n.taken(r.Workspace, r.Sandbox) {
+		errs = append(errs, n.volumes.Unmount(r.Workspace))
+	}
+	errs = append(errs,
+		n.networks.Put(network.Slot{Number: r.Slot}),
+		os.RemoveAll(filepath.Join(n.cfg.Dir, "machines", string(r.Sandbox))))
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("free machine %s: %w", r.Sandbox, err)
+	}
+	return durable.Remove(n.recordPath(r.Sandbox))
+}
+
+// taken reports whether a living machine other than but has the workspace's volume.
+func (n *Node) taken(ws holt.WorkspaceID, but holt.SandboxID) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for id, m := range n.machines {
+		if id != but && m.info().Workspace == ws {
+			return true
+		}
+	}
+	return false
+}
+
+// shutdownGrace is how long processes may take to end after SIGTERM.
+const shutdownGrace = 5 * time.Second
+
+// Shutdown ends a machine politely; see package workspace.
+func (n *Node) Shutdown(ctx context.Context, id holt.SandboxID) error {
+	m, err := n.find(id)
+	if err != nil {
+		return n.Release(ctx, id)
+	}
+	m.op.Lock()
+	defer m.op.Unlock()
+	polite, cancel := context.WithTimeout(ctx, shutdownGrace+freezePatience)
+	defer cancel()
+	if err := m.agent.Shutdown(polite, shutdownGrace); err != nil {
+		n.log.Info("guest did not shut down politely", "sandbox", id, "err", err)
+	}
+	if err := n.volumes.Sync(m.snapshotRecord().Workspace); err != nil {
+		n.log.Warn("flush at shutdown", "sandbox", id, "err", err)
+	}
+	return n.Release(ctx, id)
+}

@@ -1,0 +1,132 @@
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/holt-ide/holt"
+	"github.com/holt-ide/holt/sandbox"
+	"github.com/holt-ide/holt/snapshot"
+	guestwire "github.com/holt-ide/holt/wire/guest"
+	hostwire "github.com/holt-ide/holt/wire/host"
+)
+
+// Resume makes a machine from a snapshot; see package workspace.
+func (n *Node) Resume(ctx context.Context, spec hostwire.Spec, snap holt.SnapshotID) error {
+	if done, err := n.already(spec); done || err != nil {
+		return err
+	}
+	man, err := n.snapshots.Get(snap)
+	if err != nil {
+		return err
+	}
+	if want := n.driver.Capabilities().Name; man.Driver != want {
+		return holt.Errorf(holt.KindUnsupported, "snapshot %s was made by driver %s, this node has %s", snap, man.Driver, want)
+	}
+	if !n.tools.Has(man.Agent, agentName) {
+		return holt.Errorf(holt.KindUnsupported, "snapshot %s needs the guest agent %.12s, which is not on this machine any more", snap, man.Agent)
+	}
+	if err := n.snapshots.Verify(ctx, man); err != nil {
+		return err
+	}
+	if err := n.placeVolume(snap, spec.Workspace); err != nil {
+		return err
+	}
+	r := record{
+		Sandbox: spec.Sandbox, Workspace: spec.Workspace, Name: spec.Name, Image: man.Image,
+		Limits: spec.Limits, Agent: man.Agent, Secret: man.Secret,
+	}
+	m, err := n.assemble(ctx, spec, r, man.Toolchain, func(ctx context.Context, s sandbox.Spec) (sandbox.Sandbox, error) {
+		return n.driver.Restore(ctx, s, n.snapshots.Dir(snap))
+	})
+	if err != nil {
+		return err
+	}
+	return n.handOver(ctx, m, m.thaw(ctx, spec))
+}
+
+// placeVolume makes the workspace's volume that of the snapshot.
+func (n *Node) placeVolume(snap holt.SnapshotID, ws holt.WorkspaceID) error {
+	if err := n.volumes.Unmount(ws); err != nil {
+		return fmt.Errorf("unmount old volume: %w", err)
+	}
+	if err := n.volumes.CopyIn(filepath.Join(n.snapshots.Dir(snap), snapshot.VolumeName), ws); err != nil {
+		return fmt.Errorf("place volume: %w", err)
+	}
+	return nil
+}
+
+// thaw gives a restored machine its identity: nothing by which two machines of
+// one snapshot could be confused stays equal. A crash before the record is ready
+// costs nothing: the machine is released and restored once more.
+func (m *machine) thaw(ctx context.Context, spec hostwire.Spec) error {
+	if err := m.awaitAgent(ctx); err != nil {
+		return err
+	}
+	entropy := make([]byte, 64)
+	rand.Read(entropy)
+	id := make([]byte, 16)
+	rand.Read(id)
+	secret := holt.NewSecret()
+	result, err := m.agent.Thaw(ctx, guestwire.Thaw{
+		Secret: secret, Hostname: spec.Name, Name: spec.Name, WorkspaceID: spec.Workspace,
+		MachineID: hex.EncodeToString(id), TimeUnixNano: time.Now().UnixNano(), Entropy: entropy,
+	})
+	if err != nil {
+		return fmt.Errorf("thaw machine: %w", err)
+	}
+	for _, w := range result.Warnings {
+		m.node.log.Warn("thaw", "sandbox", m.rec.Sandbox, "warning", w)
+	}
+	return m.update(func(r *record) { r.Secret = secret })
+}
+
+// CopySnapshot copies a snapshot; see package workspace.
+func (n *Node) CopySnapshot(ctx context.Context, from, to holt.SnapshotID) (hostwire.Snapshot, error) {
+	if man, err := n.snapshots.Get(to); err == nil {
+		return describe(man), nil
+	}
+	man, err := n.snapshots.Copy(ctx, from, to)
+	if err != nil {
+		return hostwire.Snapshot{}, err
+	}
+	return describe(man), nil
+}
+
+// DiscardSnapshot removes a snapshot; see package workspace.
+func (n *Node) DiscardSnapshot(_ context.Context, snap holt.SnapshotID) error {
+	return n.snapshots.Remove(snap)
+}
+
+// CopyVolume copies a volume; see package workspace.
+func (n *Node) CopyVolume(_ context.Context, from, to holt.WorkspaceID) error {
+	ok, err := n.volumes.Exists(from)
+	if err != nil {
+		return fmt.Errorf("look for volume: %w", err)
+	}
+	if !ok {
+		return holt.Errorf(holt.KindNotFound, "workspace %s has no volume", from)
+	}
+	return n.volumes.Copy(from, to)
+}
+
+// RestoreVolume takes the files of a snapshot without its memory; see package workspace.
+func (n *Node) RestoreVolume(ctx context.Context, snap holt.SnapshotID, ws holt.WorkspaceID) error {
+	man, err := n.snapshots.Get(snap)
+	if err != nil {
+		return err
+	}
+	if err := n.snapshots.Verify(ctx, man, snapshot.VolumeName); err != nil {
+		return err
+	}
+	return n.placeVolume(snap, ws)
+}
+
+// DiscardVolume removes a volume; see package workspace.
+func (n *Node) DiscardVolume(_ context.Context, ws holt.WorkspaceID) error {
+	return n.volumes.Remove(ws)
+}

@@ -1,0 +1,205 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/holt-ide/holt"
+	"github.com/holt-ide/holt/node/network"
+	"github.com/holt-ide/holt/sandbox"
+	guestwire "github.com/holt-ide/holt/wire/guest"
+	hostwire "github.com/holt-ide/holt/wire/host"
+)
+
+// watchEnd reports a machine that ended without being told to.
+func (m *machine) watchEnd(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+		return
+	case <-m.sb.Done():
+	}
+	m.mu.Lock()
+	expected := m.leaving
+	m.mu.Unlock()
+	if expected || ctx.Err() != nil {
+		return
+	}
+	text := "the machine ended by itself"
+	if s, err := m.sb.Stats(ctx); err == nil && s.OOMKills > 0 {
+		text = fmt.Sprintf("the machine ended: it used all of its memory (%s)", holt.FormatSize(m.snapshotRecord().Limits.Memory))
+	}
+	m.conns.closeAll()
+	m.node.notify(m, "exited", text, true)
+}
+
+// watchEvents passes the agent's events on, from the last one seen.
+func (m *machine) watchEvents(ctx context.Context) {
+	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+		err := m.agent.Events(ctx, m.snapshotRecord().Event, func(e guestwire.Event) error {
+			wait = 100 * time.Millisecond
+			if e.Name != guestwire.EventThaw {
+				m.node.notify(m, string(e.Name), bounded(e.Text), false)
+			}
+			return m.update(func(r *record) { r.Event = e.Seq })
+		})
+		select {
+		case <-ctx.Done():
+			return
+		case <-m.sb.Done():
+			return
+		case <-time.After(wait):
+			m.node.log.Debug("event stream ended", "sandbox", m.rec.Sandbox, "err", err)
+		}
+	}
+}
+
+// bounded cuts a hostile guest's text.
+func bounded(s string) string {
+	const most = 300
+	if len(s) > most {
+		return s[:most] + "…"
+	}
+	return s
+}
+
+// tracker turns counters into activity and outcomes. Its fields belong to the
+// machine's mu.
+type tracker struct {
+	activity hostwire.Activity
+	guest    guestwire.Activity
+	seen     bool // guest holds a reading
+
+	stats   sandbox.Stats
+	statsAt time.Time
+	blocked network.Blocked
+	said    map[string]time.Time // when each outcome was last reported
+}
+
+// sampleLoop looks at every machine at regular intervals.
+func (n *Node) sampleLoop() {
+	tick := time.NewTicker(n.cfg.Sample)
+	defer tick.Stop()
+	for {
+		select {
+		case <-n.run.Done():
+			return
+		case <-tick.C:
+		}
+		n.mu.Lock()
+		list := make([]*machine, 0, len(n.machines))
+		for _, m := range n.machines {
+			list = append(list, m)
+		}
+		n.mu.Unlock()
+		for _, m := range list {
+			if m.info().Frozen {
+				continue
+			}
+			ctx, cancel := context.WithTimeout(n.run, 2*time.Second)
+			m.sampleHost(ctx)
+			m.sampleGuest(ctx)
+			cancel()
+		}
+	}
+}
+
+// sampleHost reports what the host's own counters say; the guest cannot forge them.
+func (m *machine) sampleHost(ctx context.Context) {
+	now, err := m.sb.Stats(ctx)
+	if err != nil {
+		return
+	}
+	blocked, err := m.slot.Blocked(ctx)
+	if err != nil {
+		blocked = m.activity.blocked
+	}
+	traffic, trafficErr := m.slot.Traffic()
+	at := time.Now()
+	m.mu.Lock()
+	t := &m.activity
+	if trafficErr == nil {
+		t.activity.NetBytes = traffic
+	}
+	before, beforeAt, wasBlocked := t.stats, t.statsAt, t.blocked
+	t.stats, t.statsAt, t.blocked = now, at, blocked
+	limits := m.rec.Limits
+	m.mu.Unlock()
+	if !beforeAt.IsZero() {
+		wall := at.Sub(beforeAt)
+		if held := now.Throttled - before.Throttled; held > wall/2 {
+			m.say("cpu-limit", fmt.Sprintf("the processes want more than the %g cores they have: they are held back", limits.CPUs))
+		}
+		if now.OOMKills > before.OOMKills {
+			m.say("memory-limit", fmt.Sprintf("the host ended %d process(es): the memory of %s is used up", now.OOMKills-before.OOMKills, holt.FormatSize(limits.Memory)))
+		}
+	}
+	m.sayBlocked(wasBlocked, blocked)
+}
+
+func (m *machine) sayBlocked(before, now network.Blocked) {
+	for _, b := range []struct {
+		was, is uint64
+		where   string
+	}{
+		{before.Host, now.Host, "the server itself"},
+		{before.Private, now.Private, "other workspaces or private networks"},
+		{before.Metadata, now.Metadata, "a metadata service"},
+		{before.SMTP, now.SMTP, "mail servers"},
+		{before.Other, now.Other, "somewhere that its policy forbids"},
+	} {
+		if b.is > b.was {
+			m.sayAs("egress-blocked "+b.where, "egress-blocked", fmt.Sprintf("%d packets to %s were refused", b.is-b.was, b.where))
+		}
+	}
+}
+
+// say reports an outcome, at most once a minute each.
+func (m *machine) say(name, text string) { m.sayAs(name, name, text) }
+
+func (m *machine) sayAs(key, name, text string) {
+	m.mu.Lock()
+	if m.activity.said == nil {
+		m.activity.said = map[string]time.Time{}
+	}
+	recent := time.Since(m.activity.said[key]) < time.Minute
+	if !recent {
+		m.activity.said[key] = time.Now()
+	}
+	m.mu.Unlock()
+	if !recent {
+		m.node.notify(m, name, text, false)
+	}
+}
+
+// sampleGuest asks the agent how busy the guest is. An agent that does not answer
+// leaves the last reading: a hostile guest gains only that it looks as before.
+func (m *machine) sampleGuest(ctx context.Context) {
+	s, err := m.agent.Stats(ctx)
+	if err != nil {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	t := &m.activity
+	g := s.Activity
+	if moved := g.Output != t.guest.Output || g.Input != t.guest.Input || g.Requests != t.guest.Requests || g.Forwarded != t.guest.Forwarded; moved || !t.seen {
+		t.activity.LastIO = time.Now()
+	}
+	t.guest, t.seen = g, true
+	t.activity.Connections = g.Viewers + g.Forwards + g.Watches
+	t.activity.Jobs = g.Execs
+	t.activity.CPUSeconds = s.CPUSeconds
+}
+
+// Activity returns counters for idle detection; see package workspace. They are
+// as old as the last sample.
+func (n *Node) Activity(_ context.Context, id holt.SandboxID) (hostwire.Activity, error) {
+	m, err := n.find(id)
+	if err != nil {
+		return hostwire.Activity{}, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.activity.activity, nil
+}
