@@ -1,0 +1,233 @@
+// Package gateway is the only door of a Holt server: the REST interface of
+// package api, the login of browsers, the relay of sessions to guest agents,
+// and, through its subpackage portproxy, the forwarded ports.
+//
+// It knows routes and rights, and neither lifecycles nor protocols: everything
+// behind it comes as an interface declared here. Both sides are hostile: what
+// browsers send is bounded and checked, and bytes of a guest never become active
+// content of our own origin.
+//
+// Rights: every route but the health check and the login needs a token, as
+// "Authorization: Bearer" or in the session cookie. A cookie counts only for
+// requests that our own pages made, see package origin. A token of scope read
+// may use GET routes below /api/v1, and enters no workspace.
+package gateway
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/holt-ide/holt"
+	"github.com/holt-ide/holt/api"
+	"github.com/holt-ide/holt/gateway/portproxy"
+	"github.com/holt-ide/holt/meta"
+)
+
+// Workspaces is the lifecycle of workspaces, as package workspace offers it.
+type Workspaces interface {
+	// Create makes a row and returns at once.
+	Create(ctx context.Context, req CreateRequest) (meta.Workspace, error)
+	// Get returns the workspace of that name or ID.
+	Get(ctx context.Context, nameOrID string) (meta.Workspace, error)
+	// List returns one page and the cursor of the next.
+	List(ctx context.Context, p meta.Page) ([]meta.Workspace, string, error)
+	// SetGoal asks for a state.
+	SetGoal(ctx context.Context, id holt.WorkspaceID, goal holt.Goal, reason string) (meta.Workspace, error)
+	// Fork makes a row for a copy and returns at once.
+	Fork(ctx context.Context, nameOrID, newName string) (meta.Workspace, error)
+	// Delete starts a removal. A running workspace without force is KindConflict.
+	Delete(ctx context.Context, id holt.WorkspaceID, force bool) error
+	// Wait returns when until holds for the row, or with the row and ctx's error.
+	Wait(ctx context.Context, id holt.WorkspaceID, until func(meta.Workspace) bool) (meta.Workspace, error)
+	// Wake asks for RUNNING and returns once it is so.
+	Wake(ctx context.Context, id holt.WorkspaceID) (meta.Workspace, error)
+	// Watch yields events above since as they happen, until ctx ends. A reader
+	// that is too slow gets an error and continues from the last Seq it saw.
+	Watch(ctx context.Context, since int64) iter.Seq2[meta.Event, error]
+	// Touch notes activity.
+	Touch(id holt.WorkspaceID)
+}
+
+// CreateRequest asks for a workspace.
+type CreateRequest struct {
+	Name      string
+	Image     string
+	Git       string
+	Limits    holt.Limits    // zero fields mean the default
+	IdleAfter *time.Duration // nil: the default; 0: never
+	Egress    meta.Egress    // "": the default
+	Owner     holt.UserID
+}
+
+// Tokens judges and keeps tokens, as package auth offers it.
+type Tokens interface {
+	// Authenticate returns the valid API or session token with that secret, or a
+	// KindUnauthorized error that says what is wrong with it.
+	Authenticate(ctx context.Context, secret string) (meta.Token, error)
+	// Create makes an API token; ttl 0 means that it never expires.
+	Create(ctx context.Context, owner holt.UserID, name string, scope meta.Scope, ttl time.Duration) (t meta.Token, secret string, err error)
+	// List returns the API tokens.
+	List(ctx context.Context) ([]meta.Token, error)
+	// Revoke ends a token of any kind.
+	Revoke(ctx context.Context, id string) error
+	// Redeem exchanges the code of a login link, once, for a session.
+	Redeem(ctx context.Context, code string) (t meta.Token, secret string, err error)
+}
+
+// Node reaches the guest agents of running sandboxes.
+type Node interface {
+	// Dial opens a byte stream to the guest agent.
+	Dial(ctx context.Context, id holt.SandboxID) (net.Conn, error)
+	// Secret returns the value of the agent's secret header.
+	Secret(id holt.SandboxID) (string, error)
+}
+
+// Images lists and makes images.
+type Images interface {
+	List(ctx context.Context) ([]api.Image, error)
+	Build(ctx context.Context, req api.BuildImage, progress func(api.Progress)) (api.Image, error)
+	Pull(ctx context.Context, req api.PullImage, progress func(api.Progress)) (api.Image, error)
+}
+
+// Config is everything a gateway needs. The fields up to PublicURL are required.
+type Config struct {
+	Workspaces  Workspaces
+	Events      meta.Events
+	Idempotency meta.Idempotency
+	Tokens      Tokens
+	Node        Node
+	Images      Images
+
+	// PublicURL is the address under which browsers reach the gateway, such as
+	// http://localhost:7080.
+	PublicURL string
+
+	// PortDomain is the suffix of forwarded ports' host names: PORT--NAME.SUFFIX.
+	// "" means localhost.
+	PortDomain string
+	// CookieKey signs the cookies of forwarded ports; with a key that lasts,
+	// they outlive a restart. Empty means a random one.
+	CookieKey []byte
+
+	Web     http.Handler // the pages; nil shows none
+	Version string
+	NodeID  holt.NodeID
+	Log     *slog.Logger // nil means slog.Default
+
+	// MaxRelays bounds the open relays and forwarded requests per workspace; 0
+	// means 256.
+	MaxRelays int
+	// Heartbeat is the pause after which an idle event stream shows that it
+	// lives; 0 means 15 s.
+	Heartbeat time.Duration
+}
+
+// Gateway is an [http.Handler] and the server around it.
+type Gateway struct {
+	cfg    Config
+	log    *slog.Logger
+	public *url.URL
+	mux    *http.ServeMux
+	ports  *portproxy.Proxy
+	relays *gauge
+	guests *http.Transport
+	server *http.Server
+
+	// stop ends all streams: relays, forwarded connections and event streams.
+	stop context.CancelFunc
+	// streams counts the connections taken over from the server, which its
+	// Shutdown does not wait for.
+	streams sync.WaitGroup
+}
+
+// New builds a gateway. It starts nothing.
+func New(cfg Config) (*Gateway, error) {
+	public, err := url.Parse(cfg.PublicURL)
+	if err != nil || public.Host == "" {
+		return nil, holt.Invalidf("public-url", "%q is not a URL such as http://localhost:7080", cfg.PublicURL)
+	}
+	if cfg.PortDomain == "" {
+		cfg.PortDomain = "localhost"
+	}
+	if cfg.MaxRelays == 0 {
+		cfg.MaxRelays = 256
+	}
+	if cfg.Heartbeat == 0 {
+		cfg.Heartbeat = 15 * time.Second
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	if len(cfg.CookieKey) == 0 {
+		cfg.CookieKey = make([]byte, 32)
+		rand.Read(cfg.CookieKey) // never fails since Go 1.24
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	g := &Gateway{cfg: cfg, log: cfg.Log, public: public, relays: newGauge(cfg.MaxRelays), stop: stop}
+	g.guests = g.newTransport()
+	g.ports = portproxy.New(portproxy.Config{
+		Domain: cfg.PortDomain, PublicURL: public, Key: cfg.CookieKey, Log: cfg.Log,
+		Open: g.openPort, Admit: g.admitToPort, Track: g.track,
+	})
+	g.mux = g.routes()
+	g.server = &http.Server{
+		Handler:           g,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+	}
+	return g, nil
+}
+
+func (g *Gateway) routes() *http.ServeMux {
+	mux := http.NewServeMux()
+	g.mountREST(mux)
+	mux.HandleFunc("GET /healthz", g.health)
+	mux.HandleFunc("GET /login", g.showLoginPage)
+	mux.HandleFunc("POST /login", g.login)
+	mux.HandleFunc("GET /login.js", loginScript)
+	mux.HandleFunc("POST /logout", g.logout)
+	mux.HandleFunc("GET "+portproxy.AuthPath, g.portAuth)
+	mux.HandleFunc("/w/{workspace}/v1/", g.relaySession)
+	mux.HandleFunc("GET /w/{workspace}/port/{port}", g.relayPort)
+	mux.HandleFunc("/w/", g.noRoute)
+	if g.cfg.Web != nil {
+		mux.HandleFunc("/", g.page)
+	}
+	return mux
+}
+
+// Serve answers requests on ln until [Gateway.Shutdown], and returns nil then.
+func (g *Gateway) Serve(ln net.Listener) error {
+	if err := g.server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve: %w", err)
+	}
+	return nil
+}
+
+// Shutdown stops to accept, ends all streams, lets the requests under way finish
+// until ctx ends, and then cuts them off. Machines do not notice.
+func (g *Gateway) Shutdown(ctx context.Context) error {
+	done := make(chan error, 1)
+	go func() { done <- g.server.Shutdown(ctx) }()
+	g.stop()
+	err := <-done
+	if err != nil {
+		err = errors.Join(fmt.Errorf("shut down: %w", err), g.server.Close())
+	}
+	g.streams.Wait() // each ends because its context has ended
+	g.guests.CloseIdleConnections()
+	g.ports.Close()
+	return err
+}

@@ -1,0 +1,226 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/holt-ide/holt"
+	"github.com/holt-ide/holt/api"
+	"github.com/holt-ide/holt/meta"
+	guestwire "github.com/holt-ide/holt/wire/guest"
+)
+
+const (
+	// wakeTime is how long a request waits for a workspace to run.
+	wakeTime = 2 * time.Minute
+	// touchEvery is how often an open relay counts as activity.
+	touchEvery = 20 * time.Second
+)
+
+// relaySession passes a request on to a public route of a guest agent.
+func (g *Gateway) relaySession(w http.ResponseWriter, r *http.Request) {
+	_, path, _ := strings.Cut(strings.TrimPrefix(r.URL.EscapedPath(), "/w/"), "/")
+	path = "/" + path
+	if !guestwire.Public(r.Method, path) {
+		g.noRoute(w, r)
+		return
+	}
+	g.enter(w, r, func(ws meta.Workspace) error {
+		if isUpgrade(r, "websocket") {
+			return g.takeover(w, r, ws, path, "websocket")
+		}
+		return g.proxy(w, r, ws, path)
+	})
+}
+
+// relayPort passes a raw byte stream on to a port inside a workspace.
+func (g *Gateway) relayPort(w http.ResponseWriter, r *http.Request) {
+	port, err := strconv.ParseUint(r.PathValue("port"), 10, 16)
+	switch {
+	case err != nil || port == 0:
+		writeProblem(w, r, holt.Invalidf("port", "%q is not a port: use a number from 1 to 65535", r.PathValue("port")))
+		return
+	case !isUpgrade(r, api.UpgradeTCP):
+		w.Header().Set("Upgrade", api.UpgradeTCP)
+		writeProblem(w, r, &api.Problem{Status: http.StatusUpgradeRequired, Title: http.StatusText(http.StatusUpgradeRequired), Kind: string(holt.KindInvalid),
+			Field: "Upgrade", Detail: "this is a raw byte stream: ask with Connection: Upgrade and Upgrade: " + api.UpgradeTCP + ", as holt port does"})
+		return
+	}
+	g.enter(w, r, func(ws meta.Workspace) error {
+		return g.takeover(w, r, ws, fmt.Sprintf("/v1/ports/%d/dial", port), guestwire.UpgradeTCP)
+	})
+}
+
+// enter checks rights, wakes the workspace, counts the relay and calls serve
+// with a running workspace. An error of serve is answered, so serve returns one
+// only while nothing is written.
+func (g *Gateway) enter(w http.ResponseWriter, r *http.Request, serve func(meta.Workspace) error) {
+	if _, err := g.authorize(r, true); err != nil {
+		writeProblem(w, r, err)
+		return
+	}
+	wake := r.Header.Get(api.HeaderWake) != api.NoWake && r.URL.Query().Get(api.QueryWake) != api.NoWake
+	ws, leave, err := g.admit(r.Context(), r.PathValue("workspace"), wake)
+	if err != nil {
+		writeProblem(w, r, err)
+		return
+	}
+	defer leave()
+	if err := serve(ws); err != nil {
+		writeProblem(w, r, err)
+	}
+}
+
+// admit makes sure that a workspace runs and counts one more relay into it until
+// leave is called.
+func (g *Gateway) admit(ctx context.Context, nameOrID string, wake bool) (ws meta.Workspace, leave func(), err error) {
+	ws, err = g.running(ctx, nameOrID, wake)
+	if err != nil {
+		return ws, nil, err
+	}
+	if err := g.relays.enter(ws.ID); err != nil {
+		return ws, nil, err
+	}
+	touching, stop := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		g.keepTouching(touching, ws.ID)
+	}()
+	return ws, func() {
+		stop()
+		<-done
+		g.relays.leave(ws.ID)
+	}, nil
+}
+
+// keepTouching counts an open relay as activity from its start to its end.
+func (g *Gateway) keepTouching(ctx context.Context, id holt.WorkspaceID) {
+	tick := time.NewTicker(touchEvery)
+	defer tick.Stop()
+	for {
+		g.cfg.Workspaces.Touch(id)
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			g.cfg.Workspaces.Touch(id)
+			return
+		}
+	}
+}
+
+// running returns the row of a workspace that runs. One that does not is woken,
+// unless wake is false and nobody else wants it to run.
+func (g *Gateway) running(ctx context.Context, nameOrID string, wake bool) (meta.Workspace, error) {
+	ws, err := g.cfg.Workspaces.Get(ctx, nameOrID)
+	if err != nil || ws.State == holt.Running {
+		return ws, err
+	}
+	if ws.State == holt.Deleting || ws.State == holt.Deleted {
+		return ws, holt.Errorf(holt.KindNotFound, "workspace %s is deleted", ws.Name)
+	}
+	if !wake && (ws.Goal != holt.WantRunning || ws.State == holt.Failed) {
+		return ws, holt.Errorf(holt.KindConflict, "workspace %s is %s", ws.Name, strings.ToLower(string(ws.State)))
+	}
+	ctx, cancel := context.WithTimeout(ctx, wakeTime)
+	defer cancel()
+	woken, err := g.cfg.Workspaces.Wake(ctx, ws.ID)
+	if err != nil && errors.Is(err, context.DeadlineExceeded) {
+		err = holt.Wrap(holt.KindTimeout, err, fmt.Sprintf("workspace %s did not come up in time: see holt logs %s", ws.Name, ws.Name))
+	}
+	return woken, err
+}
+
+// dial opens a byte stream to the agent of a sandbox.
+func (g *Gateway) dial(ctx context.Context, id holt.SandboxID) (net.Conn, error) {
+	conn, err := g.cfg.Node.Dial(ctx, id)
+	if err != nil {
+		return nil, holt.Wrap(holt.KindUnavailable, err, "the machine does not answer at this moment: try again")
+	}
+	return conn, nil
+}
+
+// guest returns a client for the agent of a sandbox.
+func (g *Gateway) guest(id holt.SandboxID) *guestwire.Client {
+	return guestwire.NewDial(
+		func(ctx context.Context) (net.Conn, error) { return g.dial(ctx, id) },
+		func() string {
+			secret, err := g.cfg.Node.Secret(id)
+			if err != nil {
+				g.log.Warn("secret of sandbox", "sandbox", id, "err", err) // the agent will refuse
+			}
+			return secret
+		})
+}
+
+// newTransport carries plain requests to agents. The host of a URL is the ID of
+// the sandbox: connections are kept per machine, and a resumed machine is
+// another one.
+func (g *Gateway) newTransport() *http.Transport {
+	return &http.Transport{
+		DialContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
+			host, _, err := net.SplitHostPort(addr)
+			if err != nil {
+				return nil, fmt.Errorf("split address: %w", err)
+			}
+			return g.dial(ctx, holt.SandboxID(host))
+		},
+		DisableCompression:     true,
+		MaxIdleConnsPerHost:    4,
+		MaxIdleConns:           128,
+		IdleConnTimeout:        15 * time.Second,
+		ResponseHeaderTimeout:  2 * time.Minute,
+		MaxResponseHeaderBytes: maxGuestHeader,
+	}
+}
+
+// proxy passes one plain request to an agent.
+func (g *Gateway) proxy(w http.ResponseWriter, r *http.Request, ws meta.Workspace, path string) error {
+	secret, err := g.cfg.Node.Secret(ws.Sandbox)
+	if err != nil {
+		return holt.Wrap(holt.KindUnavailable, err, "the machine is changing at this moment: try again")
+	}
+	var failed error
+	p := &httputil.ReverseProxy{
+		Rewrite: func(pr *httputil.ProxyRequest) {
+			pr.Out.URL = &url.URL{Scheme: "http", Host: string(ws.Sandbox), Path: path, RawQuery: guestQuery(pr.In.URL.Query())}
+			pr.Out.Host = "guest"
+			pr.Out.Header = guestHeader(pr.In.Header, secret)
+		},
+		Transport:      quiet{g.guests},
+		FlushInterval:  -1,
+		ModifyResponse: func(resp *http.Response) error { resp.Header = safeHeader(resp.Header); return nil },
+		ErrorHandler:   func(_ http.ResponseWriter, _ *http.Request, err error) { failed = err },
+		ErrorLog:       slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
+	}
+	// What our own pages allow themselves is not for the guest's bytes.
+	p.ServeHTTP(w, r)
+	if failed != nil && r.Context().Err() != nil {
+		return nil // nobody is left to answer
+	}
+	if failed != nil && holt.KindOf(failed) == holt.KindInternal {
+		failed = holt.Wrap(holt.KindUnavailable, failed, "the connection to the machine broke: try again")
+	}
+	return failed
+}
+
+// quiet hides the values of the request's context, traces included, so that a
+// guest's early hints do not reach our origin.
+type quiet struct{ next http.RoundTripper }
+
+func (q quiet) RoundTrip(r *http.Request) (*http.Response, error) {
+	return q.next.RoundTrip(r.WithContext(valueless{r.Context()}))
+}
+
+type valueless struct{ context.Context }
+
+func (valueless) Value(any) any { return nil }

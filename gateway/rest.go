@@ -1,0 +1,168 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/holt-ide/holt"
+	"github.com/holt-ide/holt/api"
+)
+
+// The REST library makes its errors through these variables; they exist for
+// being set. All of them become problems of package api.
+func init() {
+	huma.NewErrorWithContext = func(ctx huma.Context, status int, msg string, errs ...error) huma.StatusError {
+		p := restProblem(status, msg, errs)
+		if ctx == nil {
+			return p
+		}
+		return problemOf(ctx.Context(), p)
+	}
+	huma.NewError = func(status int, msg string, errs ...error) huma.StatusError { return restProblem(status, msg, errs) }
+}
+
+// restProblem turns what the REST library found wrong with a request into a
+// problem that names the first field at fault.
+func restProblem(status int, msg string, errs []error) *api.Problem {
+	switch {
+	case status == 0: // asked for its type alone
+		return &api.Problem{}
+	case status == http.StatusInternalServerError && len(errs) == 1:
+		return api.NewProblem(errs[0])
+	case status == http.StatusUnprocessableEntity:
+		status = http.StatusBadRequest
+	}
+	p := &api.Problem{Status: status, Title: http.StatusText(status), Kind: string(api.KindOfStatus(status)), Detail: msg}
+	if status == http.StatusRequestEntityTooLarge {
+		p.Field, p.Limit = "body", holt.FormatSize(api.MaxBody)
+		p.Detail = "the request body is too large: at most " + p.Limit
+	}
+	for _, err := range errs {
+		d, ok := err.(huma.ErrorDetailer)
+		if !ok {
+			p.Detail = msg + ": " + err.Error()
+			continue
+		}
+		detail := d.ErrorDetail()
+		p.Field = fieldName(detail.Location)
+		p.Detail = detail.Message
+		if detail.Message == "unexpected property" {
+			p.Detail = "there is no field of this name: see " + api.Prefix + "/openapi.json"
+		}
+		if p.Field != "" {
+			p.Detail = p.Field + ": " + p.Detail
+		}
+		break
+	}
+	return p
+}
+
+// fieldName strips the part of the request from a location: "body.limits.cpus"
+// is known to the user as "limits.cpus".
+func fieldName(location string) string {
+	part, rest, ok := strings.Cut(location, ".")
+	if ok && (part == "body" || part == "query" || part == "path" || part == "header") {
+		return rest
+	}
+	return location
+}
+
+// restConfig describes the interface as a whole.
+func restConfig(version string) huma.Config {
+	cfg := huma.DefaultConfig("Holt", version)
+	cfg.Info.Description = "Development machines that hibernate. Errors are RFC 9457 problems."
+	cfg.OpenAPIPath = api.Prefix + "/openapi"
+	cfg.DocsPath, cfg.SchemasPath = "", ""
+	cfg.CreateHooks = nil // no $schema fields in answers
+	cfg.RejectUnknownQueryParameters = true
+	cfg.Formats = map[string]huma.Format{"application/json": huma.DefaultJSONFormat, "json": huma.DefaultJSONFormat}
+	cfg.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
+		"token":   {Type: "http", Scheme: "bearer", Description: "An API token"},
+		"session": {Type: "apiKey", In: "cookie", Name: "holt_session", Description: "A browser's session"},
+	}
+	cfg.Security = []map[string][]string{{"token": {}}, {"session": {}}}
+	return cfg
+}
+
+// mountREST puts the REST interface on mux, behind the check of rights.
+func (g *Gateway) mountREST(mux *http.ServeMux) {
+	inner := http.NewServeMux()
+	rest := humago.New(inner, restConfig(g.cfg.Version))
+	g.registerWorkspaces(rest)
+	g.registerEvents(rest)
+	g.registerImages(rest)
+	g.registerAdmin(rest)
+	inner.HandleFunc("/", g.noRoute)
+	mux.Handle(api.Prefix+"/", g.guarded(inner))
+	mux.Handle("GET "+api.Prefix+"/openapi.json", inner)
+	mux.HandleFunc("GET "+api.Prefix+"/healthz", g.health)
+}
+
+// OpenAPI returns the description of the REST interface as indented JSON.
+func OpenAPI() ([]byte, error) {
+	g := &Gateway{}
+	rest := humago.New(http.NewServeMux(), restConfig("1"))
+	g.registerWorkspaces(rest)
+	g.registerEvents(rest)
+	g.registerImages(rest)
+	g.registerAdmin(rest)
+	data, err := json.MarshalIndent(rest.OpenAPI(), "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	return append(data, '\n'), nil
+}
+
+// answer is the output of an operation whose body is T.
+type answer[T any] struct{ Body T }
+
+// writeTime bounds how long a client may take to read an ordinary answer.
+const writeTime = 30 * time.Second
+
+// op declares one operation of the REST interface.
+func op[I, O any](rest huma.API, method, path, id, summary string, handle func(context.Context, *I) (*O, error), more ...func(*huma.Operation)) {
+	o := huma.Operation{
+		OperationID: id, Method: method, Path: api.Prefix + path, Summary: summary, MaxBodyBytes: api.MaxBody,
+		Middlewares: huma.Middlewares{func(ctx huma.Context, next func(huma.Context)) {
+			_, w := humago.Unwrap(ctx)
+			_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTime)) // a writer without deadlines is a test's
+			next(ctx)
+		}},
+	}
+	for _, f := range more {
+		f(&o)
+	}
+	huma.Register(rest, o, func(ctx context.Context, in *I) (*O, error) {
+		out, err := handle(ctx, in)
+		if err != nil {
+			return nil, problemOf(ctx, err)
+		}
+		return out, nil
+	})
+}
+
+// status sets the status of success.
+func status(code int) func(*huma.Operation) {
+	return func(o *huma.Operation) { o.DefaultStatus = code }
+}
+
+// parseWait reads a duration such as "20s" between 0 and most.
+func parseWait(field, s string, fallback, most time.Duration) (time.Duration, error) {
+	if s == "" {
+		return fallback, nil
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil || d < 0 {
+		return 0, holt.Invalidf(field, "%q is not a duration such as 20s", s)
+	}
+	if d > most {
+		return 0, &holt.Error{Kind: holt.KindInvalid, Field: field, Limit: most.String(), Text: "this is too long to wait in one request: at most " + most.String()}
+	}
+	return d, nil
+}

@@ -1,0 +1,274 @@
+package gateway
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/holt-ide/holt"
+	"github.com/holt-ide/holt/api"
+	"github.com/holt-ide/holt/meta"
+)
+
+// historyShown is how many changes of state an answer holds: the latest.
+const historyShown = 200
+
+// longestWait is the most that one request waits for a workspace to change.
+const longestWait = 5 * time.Minute
+
+func (g *Gateway) registerWorkspaces(rest huma.API) {
+	op(rest, "POST", "/workspaces", "create-workspace", "Make a workspace and start it", g.create, status(http.StatusCreated))
+	op(rest, "GET", "/workspaces", "list-workspaces", "List workspaces", g.list)
+	op(rest, "GET", "/workspaces/{workspace}", "get-workspace", "Show a workspace", g.get)
+	op(rest, "DELETE", "/workspaces/{workspace}", "delete-workspace", "Remove a workspace and all its files", g.delete, status(http.StatusAccepted))
+	op(rest, "POST", "/workspaces/{workspace}/suspend", "suspend-workspace", "Freeze a workspace", g.goal(holt.WantSuspended))
+	op(rest, "POST", "/workspaces/{workspace}/resume", "resume-workspace", "Continue or start a workspace", g.goal(holt.WantRunning))
+	op(rest, "POST", "/workspaces/{workspace}/stop", "stop-workspace", "End a workspace's processes and keep its files", g.goal(holt.WantStopped))
+	op(rest, "POST", "/workspaces/{workspace}/wake", "wake-workspace", "Make sure that a workspace runs, and wait until it does", g.wakeUp)
+	op(rest, "POST", "/workspaces/{workspace}/fork", "fork-workspace", "Copy a workspace, running processes included", g.fork, status(http.StatusCreated))
+	op(rest, "GET", "/workspaces/{workspace}/history", "workspace-history", "List the changes of a workspace's state", g.history)
+	op(rest, "GET", "/workspaces/{workspace}/ports", "workspace-ports", "List the listening ports of a running workspace", g.listPorts)
+}
+
+// named is the input of operations on one workspace.
+type named struct {
+	Workspace string `path:"workspace" doc:"Name or ID of the workspace"`
+}
+
+// patient is the input of operations that may wait for a state.
+type patient struct {
+	Wait    string `query:"wait" doc:"Answer when the workspace is in one of these states, separated by commas, or FAILED or DELETED, or when timeout is over" example:"RUNNING"`
+	Timeout string `query:"timeout" doc:"How long to wait, at most 5m" example:"30s"`
+}
+
+type listInput struct {
+	Cursor string `query:"cursor" doc:"As returned with the page before"`
+	Limit  int    `query:"limit" minimum:"0" maximum:"1000" doc:"Most items; absent: 100"`
+	State  string `query:"state" doc:"Only those in one of these states, separated by commas"`
+}
+
+func (g *Gateway) list(ctx context.Context, in *listInput) (*answer[api.WorkspaceList], error) {
+	states, err := parseStates("state", in.State)
+	if err != nil {
+		return nil, err
+	}
+	rows, next, err := g.cfg.Workspaces.List(ctx, meta.Page{Cursor: in.Cursor, Limit: in.Limit, States: states})
+	if err != nil {
+		return nil, err
+	}
+	out := api.WorkspaceList{Items: make([]api.Workspace, 0, len(rows)), Next: next}
+	for _, w := range rows {
+		out.Items = append(out.Items, toWorkspace(w))
+	}
+	return &answer[api.WorkspaceList]{out}, nil
+}
+
+type getInput struct {
+	named
+	patient
+	NewerThan int64 `query:"newer_than" minimum:"0" doc:"Answer when the version is above this one, or when timeout is over"`
+}
+
+func (g *Gateway) get(ctx context.Context, in *getInput) (*answer[api.WorkspaceDetail], error) {
+	w, err := g.cfg.Workspaces.Get(ctx, in.Workspace)
+	if err != nil {
+		return nil, err
+	}
+	if in.NewerThan > 0 {
+		w, err = g.await(ctx, w, in.Timeout, func(w meta.Workspace) bool { return w.Version > in.NewerThan })
+	} else {
+		w, err = g.awaitStates(ctx, w, in.patient)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return g.detail(ctx, w)
+}
+
+func (g *Gateway) detail(ctx context.Context, w meta.Workspace) (*answer[api.WorkspaceDetail], error) {
+	changes, err := g.changes(ctx, w.ID)
+	if err != nil {
+		return nil, err
+	}
+	out := api.WorkspaceDetail{
+		Workspace: toWorkspace(w), SandboxID: string(w.Sandbox), Node: string(w.Node), Boots: w.Boots, StateHistory: changes,
+	}
+	if w.Snapshot != "" {
+		out.Snapshot = &api.Snapshot{ID: string(w.Snapshot), Bytes: w.SnapshotBytes, CreatedAt: w.SnapshotAt}
+	}
+	return &answer[api.WorkspaceDetail]{out}, nil
+}
+
+func (g *Gateway) history(ctx context.Context, in *named) (*answer[api.History], error) {
+	w, err := g.cfg.Workspaces.Get(ctx, in.Workspace)
+	if err != nil {
+		return nil, err
+	}
+	changes, err := g.changes(ctx, w.ID)
+	if err != nil {
+		return nil, err
+	}
+	return &answer[api.History]{api.History{Items: changes}}, nil
+}
+
+// changes returns the latest changes of state, oldest first.
+func (g *Gateway) changes(ctx context.Context, id holt.WorkspaceID) ([]api.StateChange, error) {
+	out := []api.StateChange{}
+	for seq := int64(0); ; {
+		page, err := g.cfg.Events.Of(ctx, id, seq, meta.MaxPage, meta.EventState)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range page {
+			seq = e.Seq
+			out = append(out, toChange(e))
+		}
+		out = out[max(0, len(out)-historyShown):]
+		if len(page) < meta.MaxPage {
+			return out, nil
+		}
+	}
+}
+
+// goal returns the operation that asks for a state.
+func (g *Gateway) goal(goal holt.Goal) func(context.Context, *goalInput) (*answer[api.Workspace], error) {
+	return func(ctx context.Context, in *goalInput) (*answer[api.Workspace], error) {
+		w, err := g.cfg.Workspaces.Get(ctx, in.Workspace)
+		if err != nil {
+			return nil, err
+		}
+		w, err = g.cfg.Workspaces.SetGoal(ctx, w.ID, goal, "requested")
+		if err != nil {
+			return nil, err
+		}
+		w, err = g.awaitStates(ctx, w, in.patient)
+		if err != nil {
+			return nil, err
+		}
+		return &answer[api.Workspace]{toWorkspace(w)}, nil
+	}
+}
+
+type goalInput struct {
+	named
+	patient
+}
+
+func (g *Gateway) wakeUp(ctx context.Context, in *named) (*answer[api.Workspace], error) {
+	w, err := g.cfg.Workspaces.Get(ctx, in.Workspace)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, longestWait)
+	defer cancel()
+	extendWrite(ctx, longestWait)
+	if w, err = g.cfg.Workspaces.Wake(ctx, w.ID); err != nil {
+		return nil, err
+	}
+	return &answer[api.Workspace]{toWorkspace(w)}, nil
+}
+
+func (g *Gateway) fork(ctx context.Context, in *struct {
+	named
+	Body api.ForkWorkspace
+}) (*answer[api.Workspace], error) {
+	w, err := g.cfg.Workspaces.Fork(ctx, in.Workspace, in.Body.Name)
+	if err != nil {
+		return nil, err
+	}
+	return &answer[api.Workspace]{toWorkspace(w)}, nil
+}
+
+func (g *Gateway) delete(ctx context.Context, in *struct {
+	named
+	Force bool `query:"force" doc:"Remove it even if it runs"`
+}) (*struct{}, error) {
+	w, err := g.cfg.Workspaces.Get(ctx, in.Workspace)
+	if err != nil {
+		return nil, err
+	}
+	return nil, g.cfg.Workspaces.Delete(ctx, w.ID, in.Force)
+}
+
+func (g *Gateway) listPorts(ctx context.Context, in *named) (*answer[api.PortList], error) {
+	w, err := g.cfg.Workspaces.Get(ctx, in.Workspace)
+	if err != nil {
+		return nil, err
+	}
+	out := api.PortList{Items: []api.Port{}}
+	if w.State != holt.Running { // nothing listens, and looking wakes nobody
+		return &answer[api.PortList]{out}, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	guest := g.guest(w.Sandbox)
+	defer guest.CloseIdle()
+	ports, err := guest.Ports(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range ports {
+		out.Items = append(out.Items, api.Port{
+			Port: int(p.Port), Address: p.Address, Process: p.Process, PID: p.PID, URL: g.ports.URL(w.Name, p.Port),
+		})
+	}
+	return &answer[api.PortList]{out}, nil
+}
+
+// awaitStates waits as p asks; without a wish it returns at once.
+func (g *Gateway) awaitStates(ctx context.Context, w meta.Workspace, p patient) (meta.Workspace, error) {
+	states, err := parseStates("wait", p.Wait)
+	if err != nil || len(states) == 0 {
+		return w, err
+	}
+	first := w.Version
+	return g.await(ctx, w, p.Timeout, func(w meta.Workspace) bool {
+		return slices.Contains(states, w.State) || w.State == holt.Deleted || w.State == holt.Failed && w.Version > first
+	})
+}
+
+// await waits until the row fulfils until, and returns it; when the time is over
+// it returns the row as it is then.
+func (g *Gateway) await(ctx context.Context, w meta.Workspace, timeout string, until func(meta.Workspace) bool) (meta.Workspace, error) {
+	d, err := parseWait("timeout", timeout, 30*time.Second, longestWait)
+	if err != nil {
+		return w, err
+	}
+	if until(w) {
+		return w, nil
+	}
+	extendWrite(ctx, d)
+	waitCtx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	now, err := g.cfg.Workspaces.Wait(waitCtx, w.ID, until)
+	if err != nil && waitCtx.Err() != nil && ctx.Err() == nil {
+		return g.cfg.Workspaces.Get(ctx, string(w.ID))
+	}
+	return now, err
+}
+
+// extendWrite moves the deadline for the answer by what the request waits.
+func extendWrite(ctx context.Context, d time.Duration) {
+	if rec, ok := ctx.Value(keyRecord).(*record); ok {
+		_ = http.NewResponseController(rec).SetWriteDeadline(time.Now().Add(d + writeTime)) // a writer without deadlines is a test's
+	}
+}
+
+func parseStates(field, s string) ([]holt.State, error) {
+	if s == "" {
+		return nil, nil
+	}
+	var out []holt.State
+	for name := range strings.SplitSeq(s, ",") {
+		st := holt.State(strings.ToUpper(strings.TrimSpace(name)))
+		if !st.Valid() {
+			return nil, holt.Invalidf(field, "%q is not a state of a workspace", name)
+		}
+		out = append(out, st)
+	}
+	return out, nil
+}
