@@ -159,22 +159,41 @@ func (c *Client) socket(ctx context.Context, path string, q url.Values) (*websoc
 
 // Session is the client's end of a terminal or exec session. One goroutine may
 // receive while others send.
-type Session struct{ ws *websocket.Conn }
+type Session struct {
+	ws    *websocket.Conn
+	exec  bool
+	acked chan uint64 // exec: holds the newest acknowledgement of stdin
+}
+
+func newSession(ws *websocket.Conn, exec bool) *Session {
+	return &Session{ws: ws, exec: exec, acked: make(chan uint64, 1)}
+}
 
 // Receive returns the next frame. Its Data belongs to the caller. The error is
 // io.EOF after a session that ended in order; [holt.KindUnavailable] means that
-// the connection broke, and a terminal can be attached again.
+// the connection broke, and a terminal can be attached again. Acknowledgements of
+// stdin are for [Session.SendStdin] and are not returned.
 func (s *Session) Receive(ctx context.Context) (Frame, error) {
-	typ, b, err := s.ws.Read(ctx)
-	switch {
-	case err == nil && typ == websocket.MessageBinary:
-		return Decode(b)
-	case err == nil:
-		return Frame{}, fmt.Errorf("%w: a text message", ErrFrame)
-	case websocket.CloseStatus(err) == websocket.StatusNormalClosure:
-		return Frame{}, io.EOF
+	for {
+		typ, b, err := s.ws.Read(ctx)
+		switch {
+		case websocket.CloseStatus(err) == websocket.StatusNormalClosure:
+			return Frame{}, io.EOF
+		case err != nil:
+			return Frame{}, unreachable(ctx, err)
+		case typ != websocket.MessageBinary:
+			return Frame{}, fmt.Errorf("%w: a text message", ErrFrame)
+		}
+		f, err := Decode(b)
+		if err != nil || !s.exec || f.Type != TypeAck {
+			return f, err
+		}
+		select { // an older acknowledgement says nothing more
+		case <-s.acked:
+		default:
+		}
+		s.acked <- f.Seq
 	}
-	return Frame{}, unreachable(ctx, err)
 }
 
 // Send sends one frame. Data beyond [MaxChunk] must be split by the caller. A

@@ -111,14 +111,32 @@ func (c *Client) Chmod(ctx context.Context, m Chmod) error {
 }
 
 // Archive returns a file or a tree as a tar stream with names relative to the
-// path's parent. The stream is whole only if it ends with the tar trailer; the
-// caller closes it.
+// path's parent. Where the agent cannot read something the stream ends with that
+// error in place of io.EOF. The caller closes it.
 func (c *Client) Archive(ctx context.Context, path string) (io.ReadCloser, error) {
 	resp, err := c.do(ctx, http.MethodGet, "/v1/files/archive", url.Values{"path": {path}}, nil, nil)
 	if err != nil {
 		return nil, err
 	}
-	return resp.Body, nil
+	return &trailed{resp.Body, resp}, nil
+}
+
+// trailed is a body that may end with an error in its trailer.
+type trailed struct {
+	io.ReadCloser
+	resp *http.Response
+}
+
+func (t *trailed) Read(b []byte) (int, error) {
+	n, err := t.ReadCloser.Read(b)
+	if text := t.resp.Trailer.Get(ErrorTrailer); err == io.EOF && text != "" {
+		var body ErrorBody
+		if json.Unmarshal([]byte(text), &body) != nil {
+			body.Text = "the guest agent could not finish"
+		}
+		err = body.Err()
+	}
+	return n, err
 }
 
 // Extract unpacks a tar stream below a directory, which is made where missing.

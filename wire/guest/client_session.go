@@ -68,7 +68,7 @@ func (c *Client) Attach(ctx context.Context, id holt.TerminalID, a Attach) (*Ses
 	if err != nil {
 		return nil, err
 	}
-	return &Session{ws}, nil
+	return newSession(ws, false), nil
 }
 
 // Exec starts a command and returns its session.
@@ -85,7 +85,7 @@ func (c *Client) Exec(ctx context.Context, e Exec) (*Session, error) {
 		ws.CloseNow()
 		return nil, unreachable(ctx, err)
 	}
-	return &Session{ws}, nil
+	return newSession(ws, true), nil
 }
 
 // Run executes a command to its end. A nil stdin means that it has none; nil
@@ -100,8 +100,11 @@ func (c *Client) Run(ctx context.Context, e Exec, stdin io.Reader, stdout, stder
 	}
 	defer s.Abort()
 	if stdin != nil {
-		// Owned by the session: its sends fail once Abort has run.
-		go s.SendStdin(ctx, stdin)
+		// Not waited for: a Read of a terminal may never return. It ends with
+		// the read that is under way.
+		sending, stop := context.WithCancel(ctx)
+		defer stop()
+		go s.SendStdin(sending, stdin)
 	}
 	return s.Pump(ctx, stdout, stderr)
 }
@@ -109,12 +112,24 @@ func (c *Client) Run(ctx context.Context, e Exec, stdin io.Reader, stdout, stder
 var chunks = sync.Pool{New: func() any { return new([MaxChunk]byte) }}
 
 // SendStdin copies r to the command's standard input until its end, and then
-// closes it.
+// closes it. Another goroutine must be receiving. It is called once.
 func (s *Session) SendStdin(ctx context.Context, r io.Reader) error {
 	buf := chunks.Get().(*[MaxChunk]byte)
 	defer chunks.Put(buf)
+	var sent, acked uint64
 	for {
 		n, err := r.Read(buf[:])
+		sent += uint64(n)
+		for sent-acked > Window {
+			select {
+			case acked = <-s.acked:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			if acked > sent {
+				return fmt.Errorf("%w: byte %d of stdin acknowledged, sent %d", ErrFrame, acked, sent)
+			}
+		}
 		if n > 0 {
 			if err := s.Send(ctx, Frame{Type: TypeStdin, Data: buf[:n]}); err != nil {
 				return err

@@ -27,7 +27,8 @@
 //	0x01  output      agent→viewer   terminal        seq u64, bytes (1..)
 //	0x02  input       viewer→agent   terminal        bytes
 //	0x03  resize      both           terminal, exec  cols u16, rows u16
-//	0x04  ack         viewer→agent   terminal        seq u64: everything before seq was consumed
+//	0x04  ack         viewer→agent   terminal        seq u64: output before seq was consumed
+//	                  agent→client   exec            seq u64: stdin before seq was consumed
 //	0x05  exit        agent→viewer   terminal, exec  code i32, signal name (0..16 bytes, "" = exited)
 //	0x06  hello       agent→viewer   terminal        version u8, flags u8 (1 = truncated), first u64, next u64, cols u16, rows u16
 //	0x07  error       agent→viewer   terminal, exec  text (UTF-8)
@@ -53,8 +54,10 @@
 // # Exec session
 //
 // The first message is text: a JSON [Exec]. The agent answers with stdout and
-// stderr frames and one exit frame, which is the last. The socket itself is
-// the flow control. A command that is not found exits with 127, one that cannot
+// stderr frames and one exit frame, which is the last. For output the socket is
+// the flow control. Input is acknowledged: a client has at most [Window] bytes
+// of stdin unacknowledged, so that signals and a lost connection never wait
+// behind input that the command does not read. A command that is not found exits with 127, one that cannot
 // be executed with 126, each after an error frame that says why.
 //
 // # Version history
@@ -74,13 +77,20 @@ const (
 	MaxChunk = 32 << 10
 	// MaxJSON is the largest JSON request body or first exec message, in bytes.
 	MaxJSON = 1 << 20
-	// Window is how many bytes of terminal output a viewer may leave
-	// unacknowledged.
+	// Window is how many bytes of terminal output a viewer, or of stdin an
+	// agent, may leave unacknowledged.
 	Window = 256 << 10
 )
 
 // SecretHeader is the request header that carries the agent's secret.
 const SecretHeader = "Holt-Secret"
+
+// MinSecret is the fewest characters of a secret.
+const MinSecret = 16
+
+// ErrorTrailer is the trailer with the [ErrorBody] of a stream that broke after
+// its status was sent.
+const ErrorTrailer = "Holt-Error"
 
 // ConfigEnv is the environment variable that holds the agent's [Config] as JSON.
 // The agent removes it before it starts any other process.

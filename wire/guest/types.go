@@ -1,7 +1,6 @@
 package guestwire
 
 import (
-	"io/fs"
 	"time"
 
 	"github.com/holt-ide/holt"
@@ -88,17 +87,17 @@ const (
 
 // FileInfo describes one path. For a symbolic link it describes the link.
 type FileInfo struct {
-	Path    string      `json:"path"` // absolute
-	Name    string      `json:"name"`
-	Type    FileType    `json:"type"`
-	Size    int64       `json:"size"`
-	Mode    fs.FileMode `json:"mode"` // permission, setuid, setgid and sticky bits as in chmod(2)
-	ModTime time.Time   `json:"mtime"`
-	UID     uint32      `json:"uid"`
-	GID     uint32      `json:"gid"`
-	Target  string      `json:"target,omitempty"`    // a link's text
-	Points  FileType    `json:"points_to,omitempty"` // what a link leads to; "" when it dangles
-	ETag    string      `json:"etag,omitempty"`      // of a regular file, for If-Match
+	Path    string    `json:"path"` // absolute
+	Name    string    `json:"name"`
+	Type    FileType  `json:"type"`
+	Size    int64     `json:"size"`
+	Mode    uint32    `json:"mode"` // permission, setuid, setgid and sticky bits as in chmod(2)
+	ModTime time.Time `json:"mtime"`
+	UID     uint32    `json:"uid"`
+	GID     uint32    `json:"gid"`
+	Target  string    `json:"target,omitempty"`    // a link's text
+	Points  FileType  `json:"points_to,omitempty"` // what a link leads to; "" when it dangles
+	ETag    string    `json:"etag,omitempty"`      // of a regular file, for If-Match
 }
 
 // FileList is one page of a directory, sorted by name.

@@ -32,8 +32,9 @@ type Stats struct {
 // system as an earlier one is left out.
 type Disk struct {
 	Path        string `json:"path"`
-	Used        int64  `json:"used"`  // bytes
-	Total       int64  `json:"total"` // bytes
+	Used        int64  `json:"used"`            // bytes
+	Total       int64  `json:"total"`           // bytes a user can have in all
+	Tmpfs       bool   `json:"tmpfs,omitempty"` // it lives in memory
 	InodesUsed  int64  `json:"inodes_used"`
 	InodesTotal int64  `json:"inodes_total"` // 0 where the file system does not count
 }

@@ -1,0 +1,104 @@
+// Command holt-guest is the agent inside every sandbox, its PID 1. It is told
+// everything by one environment variable, HOLT_AGENT, a JSON guestwire.Config,
+// which it removes before it starts anything else.
+//
+// It also runs as an ordinary process on plain Linux, for tests: there it leaves
+// the machine's name and clock alone.
+//
+// Exit codes: 0 after SIGTERM when it is not PID 1, 1 when it cannot start or
+// serve. As PID 1 it ignores SIGTERM; the node ends the sandbox.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/holt-ide/holt/guest"
+	"github.com/holt-ide/holt/guest/identity"
+	"github.com/holt-ide/holt/wire/guest"
+	"golang.org/x/sys/unix"
+)
+
+func main() {
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	if err := run(log); err != nil {
+		log.Error("holt-guest ends", "err", err)
+		os.Exit(1)
+	}
+}
+
+func run(log *slog.Logger) error {
+	cfg, err := config()
+	if err != nil {
+		return err
+	}
+	init := os.Getpid() == 1
+	ctx := signals(init)
+	opt := guest.Options{Env: os.Environ(), ReapAll: true, Log: log}
+	if init {
+		m := identity.This()
+		opt.Machine = &m
+	} else if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		// The guard and the statistics count what is below this process.
+		log.Warn("orphans will not be seen", "err", err)
+	}
+	prepare(cfg, log)
+	a, err := guest.New(cfg, opt)
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	ln, err := net.Listen("tcp", cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	log.Info("holt-guest serves", "address", ln.Addr().String(), "pid", os.Getpid(), "workspace", cfg.WorkspaceID)
+	return a.Serve(ctx, ln)
+}
+
+// config reads the configuration and removes it from the environment.
+func config() (cfg guestwire.Config, err error) {
+	text, ok := os.LookupEnv(guestwire.ConfigEnv)
+	if !ok {
+		return cfg, fmt.Errorf("%s is not set: holt-guest is started by a node, see package guestwire", guestwire.ConfigEnv)
+	}
+	if err := os.Unsetenv(guestwire.ConfigEnv); err != nil {
+		return cfg, fmt.Errorf("forget the configuration: %w", err)
+	}
+	if err := json.Unmarshal([]byte(text), &cfg); err != nil {
+		return cfg, fmt.Errorf("read %s: %w", guestwire.ConfigEnv, err)
+	}
+	return cfg, nil
+}
+
+// signals returns a context that ends with SIGTERM or SIGINT. PID 1 survives
+// both: a shutdown is asked for through the protocol. Signals are caught and
+// dropped, not ignored: children would inherit that.
+func signals(init bool) context.Context {
+	dropped := make(chan os.Signal, 1)
+	signal.Notify(dropped, syscall.SIGPIPE, syscall.SIGHUP)
+	if init {
+		signal.Notify(dropped, syscall.SIGTERM, syscall.SIGINT)
+		return context.Background()
+	}
+	ctx, _ := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	return ctx
+}
+
+// prepare sets what children inherit.
+func prepare(cfg guestwire.Config, log *slog.Logger) {
+	unix.Umask(0o022)
+	if cfg.Processes > 0 && os.Geteuid() == 0 {
+		// On the agent itself, which is exempt as root, and so on all children.
+		lim := &unix.Rlimit{Cur: uint64(cfg.Processes), Max: uint64(cfg.Processes)}
+		if err := unix.Setrlimit(unix.RLIMIT_NPROC, lim); err != nil {
+			log.Warn("the number of processes is not limited", "err", err)
+		}
+	}
+}

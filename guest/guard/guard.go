@@ -1,0 +1,194 @@
+// Package guard watches the limits of the machine from inside, names what
+// happens at them, and keeps the machine alive when memory runs out: it kills
+// the user process that holds most before the sandbox itself would be killed.
+package guard
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"syscall"
+	"time"
+
+	"github.com/holt-ide/holt"
+	"github.com/holt-ide/holt/guest/event"
+	"github.com/holt-ide/holt/guest/stats"
+	"github.com/holt-ide/holt/wire/guest"
+)
+
+const (
+	// Memory is looked at again before it could be gone: fillRate bytes per
+	// second is faster than a guest can touch fresh pages.
+	fillRate   = 4 * holt.GiB
+	soonest    = 50 * time.Millisecond
+	latest     = time.Second
+	lookAround = 2 * time.Second // between looks at processes and disks
+	// quiet is the least time between two events of one name and place.
+	quiet = 30 * time.Second
+)
+
+// System is what the guard sees and does. [NewSystem] is the real one.
+type System interface {
+	Memory() (total, available int64, err error)
+	Processes() ([]stats.Process, error)
+	Disks() []guestwire.Disk
+	Kill(pid int) error
+}
+
+// Guard watches one machine.
+type Guard struct {
+	System    System
+	Events    *event.Log
+	Log       *slog.Logger
+	Processes int64 // most processes and threads; 0 is not watched
+
+	told map[string]time.Time
+}
+
+// Run watches until ctx ends.
+func (g *Guard) Run(ctx context.Context) {
+	g.told = map[string]time.Time{}
+	var around time.Time
+	for {
+		wait := g.memory(ctx)
+		if now := time.Now(); now.Sub(around) >= lookAround {
+			around = now
+			g.processes()
+			g.disks()
+		}
+		if !sleep(ctx, wait) {
+			return
+		}
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// memory frees memory when it runs out, and returns when to look again.
+func (g *Guard) memory(ctx context.Context) time.Duration {
+	total, available, err := g.System.Memory()
+	if err != nil {
+		g.Log.Error("memory is not guarded", "err", err)
+		return latest
+	}
+	if available >= total/20 {
+		wait := time.Duration(float64(available) / float64(fillRate) * float64(time.Second))
+		return min(max(wait, soonest), latest)
+	}
+	procs, err := g.System.Processes()
+	if err != nil {
+		g.Log.Error("memory is not guarded", "err", err)
+		return latest
+	}
+	var victim stats.Process
+	for _, p := range procs {
+		if p.RSS > victim.RSS && p.State != 'Z' {
+			victim = p
+		}
+	}
+	if victim.RSS < total/20 {
+		g.tell(guestwire.EventMemoryLimit, "", fmt.Sprintf(
+			"%s of %s memory are left, and no process holds much: remove files from /tmp and /dev/shm",
+			holt.FormatSize(available), holt.FormatSize(total)))
+		return latest
+	}
+	if err := g.System.Kill(victim.PID); err != nil {
+		g.Log.Error("kill for memory", "pid", victim.PID, "err", err)
+		return soonest
+	}
+	g.Events.Add(guestwire.EventMemoryLimit, fmt.Sprintf("killed %s (pid %d, %s): %s of %s memory were left",
+		victim.Comm, victim.PID, holt.FormatSize(victim.RSS), holt.FormatSize(available), holt.FormatSize(total)))
+	g.awaitDeath(ctx, victim.PID)
+	return soonest
+}
+
+// awaitDeath waits at most a second, so that one shortage kills one process.
+func (g *Guard) awaitDeath(ctx context.Context, pid int) {
+	for range int(time.Second / soonest) {
+		procs, err := g.System.Processes()
+		if err != nil {
+			return
+		}
+		alive := false
+		for _, p := range procs {
+			alive = alive || (p.PID == pid && p.State != 'Z')
+		}
+		if !alive || !sleep(ctx, soonest) {
+			return
+		}
+	}
+}
+
+func (g *Guard) processes() {
+	if g.Processes <= 0 {
+		return
+	}
+	procs, err := g.System.Processes()
+	if err != nil {
+		g.Log.Error("processes are not guarded", "err", err)
+		return
+	}
+	var have int64
+	names := map[string]int64{}
+	most := ""
+	for _, p := range procs {
+		have += p.Threads
+		names[p.Comm] += p.Threads
+		if names[p.Comm] > names[most] {
+			most = p.Comm
+		}
+	}
+	// A bomb at the limit comes and goes by a few between two looks.
+	if have >= g.Processes-g.Processes/50 {
+		g.tell(guestwire.EventProcessLimit, "", fmt.Sprintf("%d of %d processes and threads are in use, %d by %s: no new ones start",
+			have, g.Processes, names[most], most))
+	}
+}
+
+func (g *Guard) disks() {
+	full := func(used, total int64) bool { return total > 0 && used >= total-total/200 }
+	for _, d := range g.System.Disks() {
+		switch {
+		case full(d.Used, d.Total) && d.Tmpfs:
+			g.tell(guestwire.EventTmpfsFull, d.Path, fmt.Sprintf("%s (in memory) is full: %s", d.Path, holt.FormatSize(d.Total)))
+		case full(d.Used, d.Total):
+			g.tell(guestwire.EventDiskFull, d.Path, fmt.Sprintf("%s is full: %s", d.Path, holt.FormatSize(d.Total)))
+		case full(d.InodesUsed, d.InodesTotal):
+			g.tell(guestwire.EventInodesFull, d.Path, fmt.Sprintf("%s has no more room for files: %d exist", d.Path, d.InodesUsed))
+		}
+	}
+}
+
+// tell adds an event unless the same was told a short time ago.
+func (g *Guard) tell(name guestwire.EventName, place, text string) {
+	key := string(name) + " " + place
+	if last, ok := g.told[key]; ok && time.Since(last) < quiet {
+		return
+	}
+	g.told[key] = time.Now()
+	g.Events.Add(name, text)
+}
+
+// NewSystem returns the machine whose proc file system is mounted at proc. Root
+// is the agent's process ID, and paths are what Disks looks at.
+func NewSystem(proc string, root int, paths []string) System { return system{proc, root, paths} }
+
+type system struct {
+	proc  string
+	root  int
+	paths []string
+}
+
+func (s system) Memory() (total, available int64, err error) { return stats.Memory(s.proc) }
+func (s system) Processes() ([]stats.Process, error)         { return stats.Processes(s.proc, s.root) }
+func (s system) Disks() []guestwire.Disk                     { return stats.Disks(s.paths) }
+func (s system) Kill(pid int) error                          { return syscall.Kill(pid, syscall.SIGKILL) }

@@ -1,0 +1,87 @@
+// Package pty opens pseudo-terminals for the guest's terminals and commands.
+//
+// It exists beside well-known libraries because those switch the master to
+// blocking mode with their first ioctl: a read could then not be interrupted,
+// and each terminal would hold a thread.
+package pty
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// The group that owns terminals on every Linux distribution that has one.
+const ttyGroup = 5
+
+// Open returns both ends of a new pseudo-terminal. The slave belongs to uid
+// where this process may give it away. Reads of the master honour deadlines and
+// Close.
+func Open(uid int) (master, slave *os.File, err error) {
+	master, err = os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("open pseudo-terminal: %w", err)
+	}
+	var n int
+	err = control(master, func(fd int) error {
+		if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
+			return fmt.Errorf("unlock: %w", err)
+		}
+		n, err = unix.IoctlGetInt(fd, unix.TIOCGPTN)
+		return err
+	})
+	if err == nil {
+		slave, err = os.OpenFile("/dev/pts/"+strconv.Itoa(n), os.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	}
+	if err != nil {
+		master.Close()
+		return nil, nil, fmt.Errorf("open pseudo-terminal: %w", err)
+	}
+	if os.Geteuid() == 0 {
+		// A terminal that stays root's works, except for programs that reopen it.
+		if slave.Chown(uid, ttyGroup) == nil {
+			slave.Chmod(0o620)
+		}
+	}
+	return master, slave, nil
+}
+
+// SetSize sets the size in characters; the kernel tells the foreground group.
+func SetSize(master *os.File, cols, rows uint16) error {
+	return control(master, func(fd int) error {
+		return unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: rows, Col: cols})
+	})
+}
+
+// Interrupt signals the foreground group when the terminal is in a mode in which
+// char does that, and reports whether it was. It is for an input queue so full
+// that the character itself could not get in.
+func Interrupt(master *os.File, char byte) (done bool) {
+	control(master, func(fd int) error {
+		tio, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+		if err != nil || tio.Lflag&unix.ISIG == 0 || tio.Cc[unix.VINTR] != char {
+			return err
+		}
+		group, err := unix.IoctlGetInt(fd, unix.TIOCGPGRP)
+		if err != nil || group <= 1 {
+			return err
+		}
+		done = unix.Kill(-group, unix.SIGINT) == nil
+		return nil
+	})
+	return done
+}
+
+func control(f *os.File, do func(fd int) error) error {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var inner error
+	if err := raw.Control(func(fd uintptr) { inner = do(int(fd)) }); err != nil {
+		return err
+	}
+	return inner
+}
