@@ -31,3 +31,14 @@ type NewToken struct {
 type TokenList struct {
 	Items []Token `json:"items"`
 }
+
+// CreateLogin asks for a link that signs a browser in.
+type CreateLogin struct {
+	Workspace string `json:"workspace,omitempty" doc:"Workspace that the page shows after the login"`
+}
+
+// Login is a link that signs one browser in, once.
+type Login struct {
+	URL       string    `json:"url"`
+	ExpiresAt time.Time `json:"expires_at"`
+}

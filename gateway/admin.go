@@ -4,12 +4,12 @@ import (
 	"context"
 	"net/http"
 	"time"
-	"unicode"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/holt-ide/holt"
 	"github.com/holt-ide/holt/api"
+	"github.com/holt-ide/holt/auth"
 	"github.com/holt-ide/holt/meta"
 )
 
@@ -19,6 +19,7 @@ func (g *Gateway) registerAdmin(rest huma.API) {
 	op(rest, "GET", "/tokens", "list-tokens", "List API tokens", g.listTokens)
 	op(rest, "POST", "/tokens", "create-token", "Make an API token", g.createToken, status(http.StatusCreated))
 	op(rest, "DELETE", "/tokens/{id}", "revoke-token", "End a token at once", g.revokeToken)
+	op(rest, "POST", "/logins", "create-login", "Make a link that signs a browser in, once", g.newLogin, status(http.StatusCreated))
 }
 
 func (g *Gateway) version(context.Context, *struct{}) (*answer[api.Version], error) {
@@ -26,8 +27,8 @@ func (g *Gateway) version(context.Context, *struct{}) (*answer[api.Version], err
 }
 
 func (g *Gateway) me(ctx context.Context, _ *struct{}) (*answer[api.Me], error) {
-	t := tokenOf(ctx)
-	return &answer[api.Me]{api.Me{User: string(t.Owner), Kind: string(t.Kind), Scope: string(t.Scope), TokenID: t.ID, ExpiresAt: t.ExpiresAt}}, nil
+	id := caller(ctx)
+	return &answer[api.Me]{api.Me{User: string(id.User), Kind: string(id.Kind), Scope: string(id.Scope), TokenID: id.TokenID, ExpiresAt: id.Expires}}, nil
 }
 
 func (g *Gateway) listTokens(ctx context.Context, _ *struct{}) (*answer[api.TokenList], error) {
@@ -42,32 +43,14 @@ func (g *Gateway) listTokens(ctx context.Context, _ *struct{}) (*answer[api.Toke
 	return &answer[api.TokenList]{out}, nil
 }
 
-// maxTokenName is the longest name of a token, in bytes.
-const maxTokenName = 64
-
 func (g *Gateway) createToken(ctx context.Context, in *struct{ Body api.CreateToken }) (*answer[api.NewToken], error) {
-	b := in.Body
-	if b.Name == "" || len(b.Name) > maxTokenName {
-		return nil, &holt.Error{Kind: holt.KindInvalid, Field: "name", Limit: "64", Text: "a token needs a name of 1 to 64 bytes that tells its use"}
+	const most = int64(100 * 365 * 24 * time.Hour / time.Second) // more would overflow a duration
+	if s := in.Body.ExpiresInSeconds; s < 0 || s > most {
+		return nil, holt.Invalidf("expires_in_seconds", "%d: a token lives for some seconds, or with 0 until it is revoked", s)
 	}
-	for _, r := range b.Name {
-		if !unicode.IsPrint(r) {
-			return nil, holt.Invalid("name", "the name of a token has only printable characters")
-		}
-	}
-	scope := meta.Scope(b.Scope)
-	switch scope {
-	case "":
-		scope = meta.ScopeAdmin
-	case meta.ScopeAdmin, meta.ScopeRead:
-	default:
-		return nil, holt.Invalidf("scope", "%q is not a scope: use admin or read", b.Scope)
-	}
-	const most = int64(100 * 365 * 24 * time.Hour / time.Second)
-	if b.ExpiresInSeconds < 0 || b.ExpiresInSeconds > most {
-		return nil, holt.Invalidf("expires_in_seconds", "a token lasts from 1 to %d seconds, or for ever with 0", most)
-	}
-	t, secret, err := g.cfg.Tokens.Create(ctx, tokenOf(ctx).Owner, b.Name, scope, time.Duration(b.ExpiresInSeconds)*time.Second)
+	secret, t, err := g.cfg.Tokens.Create(ctx, auth.TokenRequest{
+		Name: in.Body.Name, Scope: meta.Scope(in.Body.Scope), Life: time.Duration(in.Body.ExpiresInSeconds) * time.Second, Owner: caller(ctx).User,
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -4,8 +4,10 @@ import (
 	"context"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/holt-ide/holt"
+	"github.com/holt-ide/holt/auth"
 	"github.com/holt-ide/holt/gateway/origin"
 	"github.com/holt-ide/holt/meta"
 )
@@ -28,46 +30,63 @@ func bearer(r *http.Request) string {
 	return strings.TrimSpace(secret)
 }
 
-// authenticate returns the token that r carries. A request with an
+// authenticate returns who sent r. A request with an
 // Authorization header is judged by it alone.
-func (g *Gateway) authenticate(r *http.Request) (meta.Token, error) {
+func (g *Gateway) authenticate(r *http.Request) (auth.Identity, error) {
 	secret := bearer(r)
 	if secret == "" && r.Header.Get("Authorization") == "" {
 		c, err := r.Cookie(g.sessionCookie())
 		if err != nil {
-			return meta.Token{}, holt.Errorf(holt.KindUnauthorized,
+			return auth.Identity{}, holt.Errorf(holt.KindUnauthorized,
 				"this needs a token: send it as \"Authorization: Bearer TOKEN\", or open a login link in the browser")
 		}
 		if !origin.Allowed(r) {
-			return meta.Token{}, holt.Errorf(holt.KindForbidden, "a page of another origin made this request: only Holt's own pages may use its session")
+			return auth.Identity{}, holt.Errorf(holt.KindForbidden, "a page of another origin made this request: only Holt's own pages may use its session")
 		}
 		secret = c.Value
 	}
 	if secret == "" || len(secret) > 256 {
-		return meta.Token{}, holt.Errorf(holt.KindUnauthorized, "the Authorization header holds no token: send it as \"Bearer TOKEN\"")
+		return auth.Identity{}, holt.Errorf(holt.KindUnauthorized, "the Authorization header holds no token: send it as \"Bearer TOKEN\"")
 	}
 	t, err := g.cfg.Tokens.Authenticate(r.Context(), secret)
 	if err != nil {
-		return meta.Token{}, err
+		return auth.Identity{}, err
 	}
 	if rec, ok := r.Context().Value(keyRecord).(*record); ok {
-		rec.token = t.ID
+		rec.token = t.TokenID
 	}
 	return t, nil
 }
 
+// renew gives a browser a fresh session in place of one that is in use for long.
+func (g *Gateway) renew(w http.ResponseWriter, r *http.Request, id auth.Identity) {
+	if id.Kind != meta.TokenSession || time.Until(id.Expires) > auth.SessionLife-24*time.Hour {
+		return
+	}
+	c, err := r.Cookie(g.sessionCookie())
+	if err != nil {
+		return
+	}
+	s, err := g.cfg.Tokens.Rotate(r.Context(), c.Value)
+	if err != nil {
+		g.log.Warn("renew session", "err", err) // the old one still works
+	} else if s != nil {
+		http.SetCookie(w, g.cookie(s.Secret, s.Expires))
+	}
+}
+
 // authorize is [Gateway.authenticate] and the rule of scopes. enter tells that
 // the request enters a workspace.
-func (g *Gateway) authorize(r *http.Request, enter bool) (meta.Token, error) {
-	t, err := g.authenticate(r)
+func (g *Gateway) authorize(r *http.Request, enter bool) (auth.Identity, error) {
+	id, err := g.authenticate(r)
 	if err != nil {
-		return t, err
+		return id, err
 	}
 	read := !enter && (r.Method == http.MethodGet || r.Method == http.MethodHead)
-	if t.Scope == meta.ScopeAdmin || read && t.Scope == meta.ScopeRead {
-		return t, nil
+	if id.Scope == meta.ScopeAdmin || read && id.Scope == meta.ScopeRead {
+		return id, nil
 	}
-	return t, holt.Errorf(holt.KindForbidden, "this token may only look: changing or entering a workspace needs one of scope admin")
+	return id, holt.Errorf(holt.KindForbidden, "this token may only look: changing or entering a workspace needs one of scope admin")
 }
 
 // guarded lets only requests with rights through.
@@ -78,12 +97,13 @@ func (g *Gateway) guarded(next http.Handler) http.Handler {
 			writeProblem(w, r, err)
 			return
 		}
+		g.renew(w, r, t)
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), keyToken, t)))
 	})
 }
 
-// tokenOf returns the token that the guarded request came with.
-func tokenOf(ctx context.Context) meta.Token {
-	t, _ := ctx.Value(keyToken).(meta.Token)
-	return t
+// caller returns who sent the guarded request.
+func caller(ctx context.Context) auth.Identity {
+	id, _ := ctx.Value(keyToken).(auth.Identity)
+	return id
 }

@@ -39,7 +39,7 @@ func (g *Gateway) create(ctx context.Context, in *createInput) (*createOutput, e
 	if in.Key == "" {
 		return g.createOnce(ctx, req)
 	}
-	key := meta.Key{Token: tokenOf(ctx).ID, Value: in.Key}
+	key := meta.Key{Token: caller(ctx).TokenID, Value: in.Key}
 	sum := sha256.Sum256(in.RawBody)
 	now := time.Now()
 	claim, err := g.cfg.Idempotency.Claim(ctx, key, hex.EncodeToString(sum[:]), now, now.Add(keepReplies))
@@ -86,7 +86,7 @@ func replay(r meta.Reply) (*createOutput, error) {
 }
 
 func (g *Gateway) createRequest(ctx context.Context, b api.CreateWorkspace) (CreateRequest, error) {
-	req := CreateRequest{Name: b.Name, Image: b.Image, Git: b.Git, Egress: meta.Egress(b.Egress), Owner: tokenOf(ctx).Owner}
+	req := CreateRequest{Name: b.Name, Image: b.Image, Git: b.Git, Egress: holt.Egress(b.Egress), Owner: caller(ctx).User}
 	if b.Limits != nil {
 		req.Limits = fromLimits(*b.Limits)
 	}

@@ -28,6 +28,7 @@ import (
 
 	"github.com/holt-ide/holt"
 	"github.com/holt-ide/holt/api"
+	"github.com/holt-ide/holt/auth"
 	"github.com/holt-ide/holt/gateway/portproxy"
 	"github.com/holt-ide/holt/meta"
 )
@@ -64,23 +65,20 @@ type CreateRequest struct {
 	Git       string
 	Limits    holt.Limits    // zero fields mean the default
 	IdleAfter *time.Duration // nil: the default; 0: never
-	Egress    meta.Egress    // "": the default
+	Egress    holt.Egress    // "": the default
 	Owner     holt.UserID
 }
 
-// Tokens judges and keeps tokens, as package auth offers it.
+// Tokens judges and keeps tokens; [auth.Service] does it.
 type Tokens interface {
-	// Authenticate returns the valid API or session token with that secret, or a
-	// KindUnauthorized error that says what is wrong with it.
-	Authenticate(ctx context.Context, secret string) (meta.Token, error)
-	// Create makes an API token; ttl 0 means that it never expires.
-	Create(ctx context.Context, owner holt.UserID, name string, scope meta.Scope, ttl time.Duration) (t meta.Token, secret string, err error)
-	// List returns the API tokens.
+	Authenticate(ctx context.Context, secret string) (auth.Identity, error)
+	Create(ctx context.Context, r auth.TokenRequest) (secret string, t meta.Token, err error)
 	List(ctx context.Context) ([]meta.Token, error)
-	// Revoke ends a token of any kind.
 	Revoke(ctx context.Context, id string) error
-	// Redeem exchanges the code of a login link, once, for a session.
-	Redeem(ctx context.Context, code string) (t meta.Token, secret string, err error)
+	NewLogin(ctx context.Context, id auth.Identity) (code string, expires time.Time, err error)
+	Login(ctx context.Context, code string) (auth.Session, error)
+	Rotate(ctx context.Context, secret string) (*auth.Session, error)
+	Logout(ctx context.Context, secret string) error
 }
 
 // Node reaches the guest agents of running sandboxes.

@@ -1,12 +1,16 @@
 package gateway
 
 import (
+	"context"
 	"html/template"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/holt-ide/holt"
+	"github.com/holt-ide/holt/api"
 	"github.com/holt-ide/holt/gateway/origin"
+	"github.com/holt-ide/holt/meta"
 )
 
 // maxCode bounds a login code; real ones are shorter.
@@ -25,22 +29,22 @@ code{font-size:.95em}
 <h1>Holt</h1>
 {{if .Problem}}<p role="alert">{{.Problem}}</p>{{end}}
 {{if .Code}}<p>This link signs this browser in, once.</p>
-<form method="post" action="/login" id="login"><input type="hidden" name="code" value="{{.Code}}"><button autofocus>Sign in</button></form>
+<form method="post" action="/login" id="login"><input type="hidden" name="code" value="{{.Code}}"><input type="hidden" name="open" value="{{.Open}}"><button autofocus>Sign in</button></form>
 <script src="/login.js" defer></script>
-{{else}}<p>Open the login link that <code>holtd</code> printed when it started.</p>{{end}}
+{{else}}<p>Open the login link that <code>holtd</code> printed, or make one with <code>holt open NAME</code>.</p>{{end}}
 </main></body></html>
 `))
 
-type loginView struct{ Code, Problem string }
+type loginView struct{ Code, Open, Problem string }
 
 // showLoginPage shows the button that redeems a link. The link itself changes
 // nothing, so that programs which look at links in advance do not use it up.
 func (g *Gateway) showLoginPage(w http.ResponseWriter, r *http.Request) {
-	code := r.URL.Query().Get("code")
-	if len(code) > maxCode {
-		code = ""
+	v := loginView{Code: r.URL.Query().Get("code"), Open: r.URL.Query().Get("open")}
+	if len(v.Code) > maxCode || len(v.Open) > maxCode {
+		v = loginView{}
 	}
-	showLogin(w, http.StatusOK, loginView{Code: code})
+	showLogin(w, http.StatusOK, v)
 }
 
 func showLogin(w http.ResponseWriter, status int, v loginView) {
@@ -68,39 +72,61 @@ func (g *Gateway) login(w http.ResponseWriter, r *http.Request) {
 		showLogin(w, http.StatusBadRequest, loginView{Problem: "There is no login code in this request."})
 		return
 	}
-	t, secret, err := g.cfg.Tokens.Redeem(r.Context(), code)
+	s, err := g.cfg.Tokens.Login(r.Context(), code)
 	if err != nil {
 		p := problemOf(r.Context(), err)
 		showLogin(w, p.Status, loginView{Problem: p.Detail})
 		return
 	}
-	c := g.cookie(secret)
-	c.Expires = t.ExpiresAt
-	http.SetCookie(w, c)
-	http.Redirect(w, r, "/", http.StatusSeeOther)
+	http.SetCookie(w, g.cookie(s.Secret, s.Expires))
+	to := "/"
+	if name := r.PostFormValue("open"); holt.CheckName(name) == nil {
+		to += "#" + name
+	}
+	http.Redirect(w, r, to, http.StatusSeeOther)
 }
 
 // logout ends the session and forgets the cookie.
 func (g *Gateway) logout(w http.ResponseWriter, r *http.Request) {
-	t, err := g.authenticate(r)
-	if err == nil {
-		err = g.cfg.Tokens.Revoke(r.Context(), t.ID)
-	}
-	if err != nil && !holt.IsKind(err, holt.KindUnauthorized) {
-		writeProblem(w, r, err)
+	if !origin.Same(r) {
+		writeProblem(w, r, holt.Errorf(holt.KindForbidden, "a page of another origin made this request"))
 		return
 	}
-	c := g.cookie("")
-	c.Expires, c.MaxAge = time.Unix(1, 0), -1
-	http.SetCookie(w, c)
+	if c, err := r.Cookie(g.sessionCookie()); err == nil {
+		if err := g.cfg.Tokens.Logout(r.Context(), c.Value); err != nil {
+			writeProblem(w, r, err)
+			return
+		}
+	}
+	http.SetCookie(w, g.cookie("", time.Unix(1, 0)))
 	http.Redirect(w, r, "/login", http.StatusSeeOther)
 }
 
-func (g *Gateway) cookie(value string) *http.Cookie {
+func (g *Gateway) cookie(value string, expires time.Time) *http.Cookie {
 	return &http.Cookie{
-		Name: g.sessionCookie(), Value: value, Path: "/", HttpOnly: true,
+		Name: g.sessionCookie(), Value: value, Path: "/", Expires: expires, HttpOnly: true,
 		SameSite: http.SameSiteLaxMode, Secure: g.public.Scheme == "https",
 	}
+}
+
+// newLogin makes a link that signs a browser in with the caller's rights.
+func (g *Gateway) newLogin(ctx context.Context, in *struct{ Body api.CreateLogin }) (*answer[api.Login], error) {
+	q := url.Values{}
+	if in.Body.Workspace != "" {
+		w, err := g.cfg.Workspaces.Get(ctx, in.Body.Workspace)
+		if err != nil {
+			return nil, err
+		}
+		q.Set("open", w.Name)
+	}
+	code, expires, err := g.cfg.Tokens.NewLogin(ctx, caller(ctx))
+	if err != nil {
+		return nil, err
+	}
+	q.Set("code", code)
+	link := g.public.JoinPath("/login")
+	link.RawQuery = q.Encode()
+	return &answer[api.Login]{api.Login{URL: link.String(), ExpiresAt: expires}}, nil
 }
 
 // portAuth hands a signed-in browser over to the origin of a forwarded port.
@@ -112,16 +138,16 @@ func (g *Gateway) portAuth(w http.ResponseWriter, r *http.Request) {
 		showLogin(w, http.StatusUnauthorized, loginView{Problem: "Sign in first, then open the port's address again."})
 		return
 	}
-	t, err := g.cfg.Tokens.Authenticate(r.Context(), c.Value)
-	if err == nil && t.Scope != "admin" {
-		err = holt.Errorf(holt.KindForbidden, "this session may only look: entering a workspace needs one of scope admin")
+	id, err := g.cfg.Tokens.Authenticate(r.Context(), c.Value)
+	if err == nil {
+		err = id.Allow(meta.ScopeAdmin)
 	}
 	if err != nil {
 		p := problemOf(r.Context(), err)
 		showLogin(w, p.Status, loginView{Problem: p.Detail})
 		return
 	}
-	if err := g.ports.Handoff(w, r, t.Owner); err != nil {
+	if err := g.ports.Handoff(w, r, id.User); err != nil {
 		writeProblem(w, r, err)
 	}
 }

@@ -5,18 +5,17 @@ import (
 	"net"
 	"net/http"
 
-	"github.com/holt-ide/holt"
 	"github.com/holt-ide/holt/gateway/portproxy"
 	"github.com/holt-ide/holt/meta"
 )
 
 // admitToPort checks a bearer token sent to a forwarded port.
 func (g *Gateway) admitToPort(r *http.Request, secret string) error {
-	t, err := g.cfg.Tokens.Authenticate(r.Context(), secret)
-	if err == nil && t.Scope != meta.ScopeAdmin {
-		err = holt.Errorf(holt.KindForbidden, "this token may only look: entering a workspace needs one of scope admin")
+	id, err := g.cfg.Tokens.Authenticate(r.Context(), secret)
+	if err != nil {
+		return err
 	}
-	return err
+	return id.Allow(meta.ScopeAdmin)
 }
 
 // openPort wakes a workspace and returns the machine behind a forwarded port.

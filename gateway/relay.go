@@ -203,6 +203,9 @@ func (g *Gateway) proxy(w http.ResponseWriter, r *http.Request, ws meta.Workspac
 		ErrorLog:       slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
 	}
 	// What our own pages allow themselves is not for the guest's bytes.
+	for name := range safeHeader(nil) { // the answer brings its own
+		w.Header().Del(name)
+	}
 	p.ServeHTTP(w, r)
 	if failed != nil && r.Context().Err() != nil {
 		return nil // nobody is left to answer

@@ -45,6 +45,14 @@ func (c *Client) RevokeToken(ctx context.Context, id string) error {
 	return c.do(ctx, call{method: "DELETE", path: "/tokens/" + url.PathEscape(id), safe: true}, nil)
 }
 
+// Login makes a link that signs one browser in, once, with the rights of the
+// client's token, and shows a workspace unless that is "".
+func (c *Client) Login(ctx context.Context, workspace string) (api.Login, error) {
+	var l api.Login
+	err := c.do(ctx, call{method: "POST", path: "/logins", body: api.CreateLogin{Workspace: workspace}}, &l)
+	return l, err
+}
+
 // Images returns the images of the server.
 func (c *Client) Images(ctx context.Context) ([]api.Image, error) {
 	var l api.ImageList

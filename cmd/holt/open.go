@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net/url"
 
 	"github.com/spf13/cobra"
 
@@ -12,19 +11,24 @@ import (
 
 func newOpen(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use:   "open NAME",
-		Short: "Print the link that opens a workspace in a browser",
-		Args:  cobra.ExactArgs(1),
+		Use:   "open [NAME]",
+		Short: "Print a link that signs a browser in and shows a workspace",
+		Long: `Print a link that signs one browser in, once, within 15 minutes, with the rights
+of your token, and shows the workspace.`,
+		Args: cobra.MaximumNArgs(1),
 		RunE: a.verb(func(ctx context.Context, c *client.Client, args []string) error {
-			w, err := c.Get(ctx, args[0])
+			name := ""
+			if len(args) == 1 {
+				name = args[0]
+			}
+			l, err := c.Login(ctx, name)
 			if err != nil {
 				return err
 			}
-			link := c.URL("/", nil) + "#" + url.PathEscape(w.Name)
 			if a.json {
-				return a.printJSON(map[string]string{"name": w.Name, "url": link})
+				return a.printJSON(l)
 			}
-			fmt.Fprintln(a.out, link)
+			fmt.Fprintln(a.out, l.URL)
 			return nil
 		}),
 	}
