@@ -2,6 +2,7 @@ package workspace
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -30,6 +31,9 @@ func (m *Manager) capture(ctx context.Context, w meta.Workspace) error {
 	m.cfg.Fault("fork.before-capture")
 	snap, err := m.captureFrom(ctx, w, src)
 	m.cfg.Fault("fork.after-capture")
+	if errors.Is(err, errSource) {
+		return err
+	}
 	if err != nil {
 		return m.failed(ctx, w, "fork", "could not be forked from "+src.Name, err)
 	}
@@ -44,11 +48,27 @@ func (m *Manager) capture(ctx context.Context, w meta.Workspace) error {
 	})
 }
 
+// errSource reports that the source is between two states. The fork waits for it,
+// which counts as no failure.
+var errSource = errors.New("the source is between two states")
+
 // captureFrom copies what src has into w. The snapshot is the zero value when
-// src has files only.
+// src has files only. A snapshot that was complete before a crash is used,
+// whatever became of the source since.
 func (m *Manager) captureFrom(ctx context.Context, w, src meta.Workspace) (Snapshot, error) {
+	inv, err := m.cfg.Node.Inventory(ctx)
+	if err != nil {
+		return Snapshot{}, fmt.Errorf("list what exists: %w", err)
+	}
+	if viewOf(w, inv).complete {
+		return Snapshot{ID: w.PendingSnapshot, CreatedAt: w.CreatedAt}, nil
+	}
 	switch src.State {
 	case holt.Running:
+		if !viewOf(src, inv).alive {
+			m.kick(src.ID)
+			return Snapshot{}, errSource
+		}
 		return m.cfg.Node.Freeze(ctx, src.Sandbox, w.PendingSnapshot, true)
 	case holt.Suspended:
 		return m.cfg.Node.CopySnapshot(ctx, src.Snapshot, w.PendingSnapshot)
@@ -57,5 +77,5 @@ func (m *Manager) captureFrom(ctx context.Context, w, src meta.Workspace) (Snaps
 	case holt.Failed, holt.Deleting, holt.Deleted, holt.Queued:
 		return Snapshot{}, holt.Errorf(holt.KindInvalid, "it is %s now: delete this fork and try again when the source runs", src.State)
 	}
-	return Snapshot{}, holt.Errorf(holt.KindUnavailable, "it is %s at the moment", src.State)
+	return Snapshot{}, errSource
 }

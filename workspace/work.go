@@ -75,6 +75,9 @@ func (m *Manager) work(id holt.WorkspaceID, j *job) {
 			return
 		case errors.Is(err, errGoal), errors.Is(err, errMoved), errors.Is(err, meta.ErrStale):
 			continue
+		case errors.Is(err, errSource):
+			failures++
+			m.pause(j, min(failures, 3))
 		case err != nil:
 			failures++
 			m.cfg.Log.Warn("step failed, trying again", "workspace", id, "failures", failures, "err", err)
