@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"sync"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/holt-ide/holt"
 	"github.com/holt-ide/holt/durable"
 	"github.com/holt-ide/holt/sandbox"
@@ -171,6 +173,16 @@ func (d *Driver) Recover(ctx context.Context) ([]sandbox.Sandbox, error) {
 		alive = append(alive, m)
 	}
 	return alive, nil
+}
+
+// Detach releases what the runtime keeps for all sandboxes together (one empty
+// network namespace), for uninstalling and for tests. No sandbox may live.
+func (d *Driver) Detach() error {
+	err := unix.Unmount(filepath.Join(d.cfg.Dir, "root", "null-netns"), unix.MNT_DETACH)
+	if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("release shared namespace: %w", err)
+	}
+	return nil
 }
 
 // adopt returns the machine behind an existing folder, or why it is dead.

@@ -56,6 +56,9 @@ func (m *machine) watch(ctx context.Context) error {
 		return fmt.Errorf("open sandbox process: %w", err)
 	}
 	process := os.NewFile(uintptr(fd), "pidfd")
+	if hasEnded(uintptr(fd)) { // nobody has collected the dead process yet
+		return errors.Join(errors.New("sandbox process has ended"), process.Close())
+	}
 	go func() {
 		defer process.Close()
 		waitReadable(process)
@@ -71,10 +74,13 @@ func waitReadable(process *os.File) {
 	if err != nil {
 		return
 	}
-	_ = raw.Read(func(fd uintptr) bool { // an error means the file was closed
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
-		return n > 0 || (err != nil && !errors.Is(err, unix.EINTR))
-	})
+	_ = raw.Read(hasEnded) // an error means the file was closed
+}
+
+// hasEnded asks a pidfd, without waiting.
+func hasEnded(fd uintptr) bool {
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+	return n > 0 || (err != nil && !errors.Is(err, unix.EINTR))
 }
 
 // Dial implements [sandbox.Sandbox].
