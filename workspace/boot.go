@@ -110,14 +110,14 @@ func (m *Manager) fallBack(ctx context.Context, seen meta.Workspace, cause error
 			if w.ForkedFrom != "" {
 				w.Message += " and fork again"
 			}
-			return []note{{"resume-failed", w.Message}}
+			return []note{{name: "resume-failed", text: w.Message}}
 		}
 		w.State, w.Attempts = holt.Provisioning, 0
 		w.Sandbox = holt.NewSandboxID()
 		w.Boots++
 		w.Message = "started afresh because the snapshot could not be resumed (" + reason(cause) +
 			"): running processes and unsaved memory are lost; " + files
-		return []note{{"resume-failed", w.Message}}
+		return []note{{name: "resume-failed", text: w.Message}}
 	})
 }
 
@@ -166,12 +166,12 @@ func (m *Manager) replace(ctx context.Context, seen meta.Workspace) error {
 		if w.Restarts > maxRestarts {
 			w.State, w.Attempts = holt.Failed, maxAttempts
 			w.Message = fmt.Sprintf("the machine ended on its own %d times within %v: see the log, then resume or delete this workspace", w.Restarts, restartWindow)
-			return []note{{"restarts-exhausted", w.Message}}
+			return []note{{name: "restarts-exhausted", text: w.Message}}
 		}
 		w.State, w.Attempts = holt.Provisioning, 0
 		w.Sandbox = holt.NewSandboxID()
 		w.Boots++
 		w.Message = "the machine ended on its own and was started afresh: running processes are lost, files are kept"
-		return []note{{"restarted", w.Message}}
+		return []note{{name: "restarted", text: w.Message}}
 	})
 }

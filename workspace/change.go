@@ -13,6 +13,7 @@ import (
 // note is a remark that goes into the history with a change, or alone.
 type note struct {
 	name, text string
+	quiet      bool // only the reason of a change, no line in the log
 }
 
 // change edits the row of id and stores it by compare and swap, with an event
@@ -88,7 +89,7 @@ func (m *Manager) events(was, w meta.Workspace, notes []note) (evs []meta.Event)
 		evs = append(evs, s)
 	}
 	for _, n := range notes {
-		if n.name != "" {
+		if !n.quiet {
 			l := e
 			l.Kind, l.Name, l.Text = meta.EventLog, n.name, n.text
 			evs = append(evs, l)
@@ -143,7 +144,7 @@ func (m *Manager) failed(ctx context.Context, seen meta.Workspace, verb, what st
 		if giveUp {
 			w.State = holt.Failed
 		}
-		return []note{{verb + "-failed", w.Message}}
+		return []note{{name: verb + "-failed", text: w.Message}}
 	})
 	if err != nil {
 		return err

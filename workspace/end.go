@@ -25,7 +25,7 @@ func (m *Manager) end(ctx context.Context, w meta.Workspace) error {
 		if files == "" {
 			return nil
 		}
-		return []note{{"files-restored", files}}
+		return []note{{name: "files-restored", text: files}}
 	})
 	if err == nil && w.Snapshot != "" {
 		m.discard(ctx, w.Snapshot)

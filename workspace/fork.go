@@ -44,7 +44,7 @@ func (m *Manager) capture(ctx context.Context, w meta.Workspace) error {
 		if snap.Pause > 0 {
 			text += fmt.Sprintf(" and stood still for %v", snap.Pause.Round(time.Millisecond))
 		}
-		return []note{{"forked", text}}
+		return []note{{name: "forked", text: text}}
 	})
 }
 
@@ -73,6 +73,9 @@ func (m *Manager) captureFrom(ctx context.Context, w, src meta.Workspace) (Snaps
 	case holt.Suspended:
 		return m.cfg.Node.CopySnapshot(ctx, src.Snapshot, w.PendingSnapshot)
 	case holt.Stopped:
+		if !viewOf(src, inv).volume { // it never ran
+			return Snapshot{}, nil
+		}
 		return Snapshot{}, m.cfg.Node.CopyVolume(ctx, src.ID, w.ID)
 	case holt.Failed, holt.Deleting, holt.Deleted, holt.Queued:
 		return Snapshot{}, holt.Errorf(holt.KindInvalid, "it is %s now: delete this fork and try again when the source runs", src.State)

@@ -31,7 +31,7 @@ func (m *Manager) freeze(ctx context.Context, w meta.Workspace) error {
 	}
 	m.cfg.Log.Warn("suspend failed, the machine runs on", "workspace", w.ID, "err", err)
 	text := "could not be suspended, the machine runs on: " + reason(err)
-	return m.giveUp(ctx, w, note{"suspend-failed", text})
+	return m.giveUp(ctx, w, note{name: "suspend-failed", text: text})
 }
 
 // suspended records a complete snapshot.

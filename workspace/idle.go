@@ -199,7 +199,7 @@ func (m *Manager) suspendIdle(ctx context.Context, seen meta.Workspace) error {
 	touched := m.active.lastTouch(seen.ID)
 	err := m.advance(ctx, seen, "idle", func(w *meta.Workspace) []note {
 		w.Goal, w.Attempts = holt.WantSuspended, 0
-		return []note{{"idle", "no activity for " + w.IdleAfter.String()}}
+		return []note{{name: "idle", text: "no activity for " + w.IdleAfter.String()}}
 	})
 	if err != nil {
 		return err

@@ -2,7 +2,6 @@ package workspace
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -255,27 +254,34 @@ func (m *Manager) collect(ctx context.Context) error {
 		sandboxes[w.Sandbox] = true
 		snapshots[w.Snapshot], snapshots[w.PendingSnapshot] = true, true
 	}
-	var errs []error
 	for _, s := range inv.Sandboxes {
 		if !sandboxes[s.ID] {
 			m.cfg.Log.Info("release a sandbox that nothing names", "sandbox", s.ID, "workspace", s.Workspace)
 			m.cfg.Fault("collect.before-release")
-			errs = append(errs, m.cfg.Node.Release(ctx, s.ID))
+			m.freed(ctx, m.cfg.Node.Release(ctx, s.ID))
 		}
 	}
 	for _, id := range inv.Snapshots {
 		if !snapshots[id] {
 			m.cfg.Log.Info("discard a snapshot that nothing names", "snapshot", id)
 			m.cfg.Fault("collect.before-discard")
-			errs = append(errs, m.cfg.Node.DiscardSnapshot(ctx, id))
+			m.freed(ctx, m.cfg.Node.DiscardSnapshot(ctx, id))
 		}
 	}
 	for _, id := range inv.Volumes {
 		if !known[id] {
-			errs = append(errs, m.collectVolume(ctx, id))
+			m.freed(ctx, m.collectVolume(ctx, id))
 		}
 	}
-	return errors.Join(errs...)
+	return ctx.Err()
+}
+
+// freed logs that something could not be freed. It stays garbage and is tried
+// again at the next collection.
+func (m *Manager) freed(ctx context.Context, err error) {
+	if err != nil && ctx.Err() == nil {
+		m.cfg.Log.Warn("collect garbage", "err", err)
+	}
 }
 
 func (m *Manager) collectVolume(ctx context.Context, id holt.WorkspaceID) error {

@@ -30,7 +30,7 @@ func (m *Manager) start(ctx context.Context, w meta.Workspace) (rest bool, err e
 		}
 		return true, m.advance(ctx, w, "wait", func(w *meta.Workspace) []note {
 			w.Message = text
-			return []note{{"waiting", text}}
+			return []note{{name: "waiting", text: text}}
 		})
 	}
 	to := holt.Provisioning

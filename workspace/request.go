@@ -234,7 +234,7 @@ func (m *Manager) aim(ctx context.Context, id holt.WorkspaceID, goal holt.Goal, 
 		if w.State == holt.Failed {
 			w.Attempts, w.Restarts = 0, 0
 		}
-		return []note{{"goal-" + strings.ToLower(string(goal)), reason}}, nil
+		return []note{{name: "goal-" + strings.ToLower(string(goal)), text: reason, quiet: true}}, nil
 	})
 	if errors.Is(err, errSame) {
 		err = nil

@@ -271,6 +271,7 @@ func (w *world) invariant() {
 	}
 	inv := w.node.All()
 	sandboxes, snapshots, volumes := len(inv.Sandboxes), len(inv.Snapshots), len(inv.Volumes)
+	ran := w.everRan()
 	for _, r := range w.rows() {
 		machines := slices.DeleteFunc(slices.Clone(inv.Sandboxes), func(s SandboxInfo) bool { return s.Workspace != r.ID })
 		_, hasFiles := w.node.Files(r.ID)
@@ -287,8 +288,10 @@ func (w *world) invariant() {
 			wrong = "has no complete snapshot"
 		case (r.State == holt.Running || r.State == holt.Stopped || r.State == holt.Deleted) && r.Snapshot != "":
 			wrong = "names a snapshot"
-		case (r.State == holt.Running || r.State == holt.Stopped) != hasFiles && r.State != holt.Failed && r.State != holt.Suspended && r.State != holt.Queued:
-			wrong = fmt.Sprintf("files: %v", hasFiles)
+		case !hasFiles && r.State != holt.Deleted && ran[r.ID]:
+			wrong = "ran and has no files any more"
+		case hasFiles && r.State == holt.Deleted:
+			wrong = "still has files"
 		case !r.Goal.Reached(r.State) && r.State != holt.Failed && !strings.HasPrefix(r.Message, "waiting:"):
 			wrong = "did not reach its goal"
 		}
@@ -310,6 +313,20 @@ func (w *world) invariant() {
 		w.t.Fatalf("the node was misused: %s\n%s", strings.Join(f, "; "), w.dump())
 	}
 	w.historyAgrees()
+}
+
+// everRan returns the workspaces that were RUNNING at some time.
+func (w *world) everRan() map[holt.WorkspaceID]bool {
+	w.t.Helper()
+	evs, err := w.store.Events().Since(w.ctx, 0, 100000)
+	if err != nil {
+		w.t.Fatalf("read events: %v", err)
+	}
+	ran := map[holt.WorkspaceID]bool{}
+	for _, e := range evs {
+		ran[e.Workspace] = ran[e.Workspace] || e.State == holt.Running
+	}
+	return ran
 }
 
 // historyAgrees checks that the events tell every change, legally.
