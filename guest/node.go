@@ -1,6 +1,7 @@
 package guest
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -228,18 +229,24 @@ func (a *Agent) dialPort(w http.ResponseWriter, r *http.Request) error {
 	if _, err := io.WriteString(down, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "+guestwire.UpgradeTCP+"\r\n\r\n"); err != nil {
 		return nil
 	}
-	splice(r.Context(), down, buf, up, &a.counts.forwarded)
+	// Not through buf: its end of stream would cancel the request's context, and
+	// with it what still comes the other way.
+	early, err := buf.Reader.Peek(buf.Reader.Buffered())
+	if err != nil {
+		return nil
+	}
+	splice(r.Context(), down, io.MultiReader(bytes.NewReader(early), down), up, &a.counts.forwarded)
 	return nil
 }
 
 // splice copies both ways until both ends have ended, one broke, or ctx ends.
-// fromDown holds what was read of down already.
-func splice(ctx context.Context, down net.Conn, fromDown io.Reader, up net.Conn, bytes *atomic.Uint64) {
+// fromDown is what down sends.
+func splice(ctx context.Context, down net.Conn, fromDown io.Reader, up net.Conn, moved *atomic.Uint64) {
 	stop := context.AfterFunc(ctx, func() { down.Close(); up.Close() })
 	defer stop()
 	var wg sync.WaitGroup
 	one := func(dst net.Conn, src io.Reader) {
-		_, err := io.Copy(&counted{dst, bytes}, src)
+		_, err := io.Copy(&counted{dst, moved}, src)
 		cw, ok := dst.(interface{ CloseWrite() error })
 		if err != nil || !ok || cw.CloseWrite() != nil {
 			down.Close()

@@ -101,7 +101,7 @@ func (a *Agent) fail(w http.ResponseWriter, r *http.Request, err error) {
 		return // nobody reads it
 	}
 	status := guestwire.Status(err)
-	if status >= http.StatusInternalServerError {
+	if status == http.StatusInternalServerError {
 		a.log.Error("request failed", "method", r.Method, "path", r.URL.Path, "err", err)
 	}
 	w.Header().Set("Content-Type", "application/json")

@@ -56,7 +56,7 @@ func (f *Files) Search(ctx context.Context, s guestwire.Search, send func(guestw
 		return false, ctx.Err()
 	case err != nil || truncated:
 		return truncated, err
-	case status.Code > 1: // 1 means no match
+	case status.Code > 1 && text != "": // 1 means no match; 2 without a word, that something was unreadable
 		return false, holt.Invalidf("q", "search: %s", text)
 	}
 	return false, nil
