@@ -310,11 +310,14 @@ func TestShutdownEndsEverything(t *testing.T) {
 	v := s.attach(t, "t", guestwire.Attach{Create: true})
 	v.types("trap '' TERM HUP; sh -c 'trap \"\" TERM HUP; echo sl''eeping; while :; do sleep 1; done' &\n")
 	v.shows("sleeping")
-	session, err := s.Exec(ctx, guestwire.Exec{Cmd: []string{"sleep", "1000"}})
+	session, err := s.Exec(ctx, sh("echo up; exec sleep 1000"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer session.Abort()
+	if _, err := session.Receive(ctx); err != nil {
+		t.Fatal(err)
+	}
 	if err := s.Shutdown(ctx, 100*time.Millisecond); err != nil {
 		t.Fatal(err)
 	}

@@ -99,7 +99,7 @@ func Public(method, path string) bool {
 
 func match(pattern, path string) bool {
 	for i := range len(path) {
-		if c := path[i]; c <= ' ' || c >= 0x7f || c == '%' || c == '\\' {
+		if c := path[i]; c <= ' ' || c >= 0x7f || strings.IndexByte(`%?#\`, c) >= 0 {
 			return false
 		}
 	}
