@@ -21,8 +21,6 @@ PKG           ?= ./...
 GOLANGCI_VERSION := v2.15.0
 GOLANGCI         := $(HOLT_CACHE)/tools/golangci-lint-$(GOLANGCI_VERSION)/golangci-lint
 
-GOFILES  = $(shell git ls-files -co --exclude-standard '*.go' 'go.mod' 'go.sum' 'images/*' '*.sql' 2>/dev/null)
-BINARIES := bin/holtd bin/holt bin/holt-guest
 RUNSC_VERSION = $(shell awk '$$1=="gvisor.dev/gvisor"{print $$2}' go.mod)
 RUNSC_CACHED  = $(HOLT_CACHE)/runsc/$(RUNSC_VERSION)-$(shell go env GOVERSION GOARCH | paste -sd-)/runsc
 GOBUILD  := CGO_ENABLED=0 go build -trimpath
@@ -40,15 +38,9 @@ deps: ## install what is missing on this machine (apt-get, as root)
 	@scripts/deps
 
 .PHONY: build
-build: $(BINARIES) bin/runsc web-build ## bin/holtd bin/holt bin/holt-guest bin/runsc and the web files
-
-# The web files are embedded in holtd, so they come first.
-bin/holtd: $(GOFILES) | web-build
-	$(GOBUILD) -o $@ ./cmd/holtd
-bin/holt: $(GOFILES)
-	$(GOBUILD) -o $@ ./cmd/holt
-bin/holt-guest: $(GOFILES)
-	$(GOBUILD) -ldflags='-s -w' -o $@ ./cmd/holt-guest
+build: web-build bin/runsc ## bin/holtd bin/holt bin/holt-guest bin/runsc and the web files
+	$(GOBUILD) -o bin/ ./cmd/holtd ./cmd/holt
+	$(GOBUILD) -ldflags='-s -w' -o bin/ ./cmd/holt-guest
 
 # gVisor costs minutes of CPU: built once for each version.
 bin/runsc: go.mod cmd/runsc/main.go
@@ -83,7 +75,7 @@ test-slow: deps build image ## the long tests too: hundreds of cycles, faults at
 fuzz: ## run every fuzz target for FUZZTIME (default 20s)
 	@for pkg in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -r -n1 dirname | sort -u); do \
 	  for f in $$(grep -rhoE '^func Fuzz[A-Za-z0-9_]+' $$pkg/*_test.go | cut -d' ' -f2); do \
-	    echo "$$pkg $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $${FUZZTIME:-20s} $$pkg; \
+	    echo "$$pkg $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $${FUZZTIME:-20s} -fuzzminimizetime 20x $$pkg; \
 	  done; done
 
 .PHONY: bench
@@ -116,4 +108,5 @@ fmt: ## gofmt every Go file
 
 .PHONY: clean
 clean: ## remove what was built here (keeps the cache and ./data)
-	rm -rf bin web/dist
+	rm -rf bin
+	find web/dist -mindepth 1 ! -name .gitkeep -delete 2>/dev/null || true

@@ -3,9 +3,12 @@ package image
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -144,4 +147,40 @@ func hostAptOptions(ctx context.Context) ([]string, error) {
 		}
 	}
 	return out, nil
+}
+
+// userInfo is a login in the address of a mirror.
+var userInfo = regexp.MustCompile(`//[^/@\s]*@`)
+
+// writeGuestApt replaces the apt configuration that mmdebstrap left in the tree,
+// which holds all that was needed to reach the mirrors, by what a workspace may
+// know: no proxies and no logins, since anybody's code can read it.
+func writeGuestApt(root *os.Root, sources string, options []string) error {
+	names, err := fs.Glob(root.FS(), "etc/apt/sources.list.d/*")
+	if err != nil {
+		return fmt.Errorf("list apt sources of the image: %w", err)
+	}
+	for _, name := range append(names, "etc/apt/apt.conf.d/99mmdebstrap", "etc/apt/sources.list", "etc/apt/auth.conf") {
+		if err := root.RemoveAll(name); err != nil {
+			return fmt.Errorf("remove apt configuration: %w", err)
+		}
+	}
+	conf := "APT::Install-Recommends \"false\";\n"
+	for _, o := range options {
+		if !strings.Contains(o, "::Proxy") {
+			conf += o + "\n"
+		}
+	}
+	for _, f := range []struct{ name, text string }{
+		{"etc/apt/sources.list.d/holt.sources", userInfo.ReplaceAllString(sources, "//")},
+		{"etc/apt/apt.conf.d/90holt", conf},
+	} {
+		if err := root.MkdirAll(path.Dir(f.name), 0o755); err != nil {
+			return fmt.Errorf("write apt configuration: %w", err)
+		}
+		if err := replaceFile(root, f.name, []byte(f.text)); err != nil {
+			return fmt.Errorf("write apt configuration: %w", err)
+		}
+	}
+	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -160,7 +161,12 @@ func (r *Recipe) installPackages(ctx context.Context, tree string, progress Prog
 		return fmt.Errorf("install packages with mmdebstrap: %w", err)
 	}
 	ph.End()
-	return nil
+	root, err := os.OpenRoot(tree)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	return writeGuestApt(root, sources, aptOptions)
 }
 
 // packageCounter turns the output of apt and dpkg into a count: each package is
@@ -180,8 +186,7 @@ func (c *packageCounter) line(s string) {
 	switch first, rest, _ := strings.Cut(s, " "); {
 	case strings.Contains(s, "newly installed"):
 		if m := newlyInstalled.FindStringSubmatch(s); m != nil {
-			var n int64
-			fmt.Sscan(m[1], &n)
+			n, _ := strconv.ParseInt(m[1], 10, 32) // digits; absurdly many mean no percentage
 			c.total += 3 * n
 		}
 	case strings.HasPrefix(first, "Get:"):

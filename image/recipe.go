@@ -31,7 +31,7 @@ const (
 
 	// builderVersion goes into every recipe's hash. Raise it when the builder
 	// makes something else of the same recipe.
-	builderVersion = "1"
+	builderVersion = "2"
 )
 
 // Recipe is a declarative description of an image, read by [LoadRecipe].

@@ -187,7 +187,7 @@ func (s *Store) Resolve(ctx context.Context, ref string) (Image, error) {
 		return Image{}, fmt.Errorf("image %s: %w", ref, err)
 	}
 	if err != nil || fi.Size() != im.Size {
-		return Image{}, holt.Errorf(holt.KindCorrupt, "the file of image %q is damaged: remove it with `holt image rm %s`, then build or pull it again", ref, ref)
+		return Image{}, holt.Errorf(holt.KindCorrupt, "the file of image %q is damaged: build or pull it again", ref)
 	}
 	return im, ctx.Err()
 }
@@ -286,7 +286,7 @@ func (s *Store) Verify(ctx context.Context, id holt.ImageID, progress Progress) 
 		return fmt.Errorf("verify image %s: %w", id, err)
 	}
 	if got != im.ID {
-		return holt.Errorf(holt.KindCorrupt, "the file of image %s is damaged: its bytes have the hash %s. Remove it with `holt image rm %s`, then build or pull it again", id, got, id)
+		return holt.Errorf(holt.KindCorrupt, "the file of image %s is damaged: its bytes have the hash %s. Remove it, then build or pull it again", id, got)
 	}
 	return nil
 }
