@@ -1,0 +1,170 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/holt-ide/holt"
+)
+
+// config is everything that flags decide.
+type config struct {
+	dataDir    string
+	listen     string
+	readyFile  string
+	publicURL  string
+	portDomain string
+
+	runsc, agent string
+	imageCache   string
+	poolSize     int64
+	networkRange netip.Prefix
+	nameservers  []netip.Addr
+
+	most       holt.Limits
+	maxRunning int
+	idleAfter  time.Duration
+
+	logLevel  slog.Level
+	logFormat string
+	log       *slog.Logger
+}
+
+// errVersion is returned when the version was asked for.
+var errVersion = errors.New("version asked for")
+
+func parse(args []string, stderr io.Writer) (config, error) {
+	var c config
+	fs := flag.NewFlagSet("holtd", flag.ContinueOnError)
+	fs.SetOutput(stderr)
+	bin := siblings()
+	sizes := map[string]*string{}
+	size := func(name, def, usage string) { sizes[name] = fs.String(name, def, usage) }
+	fs.StringVar(&c.dataDir, "data-dir", "./data", "`directory` for everything the server keeps; snapshots can be resumed only while it keeps its path")
+	fs.StringVar(&c.listen, "listen", "127.0.0.1:7070", "`address:port` to serve on; port 0 takes a free one")
+	fs.StringVar(&c.readyFile, "ready-file", "", "`file` that gets {\"url\",\"token\",\"pid\"} as JSON, mode 0600, once the server answers")
+	fs.StringVar(&c.publicURL, "public-url", "", "`URL` under which browsers reach the server (default http:// and the listening address)")
+	fs.StringVar(&c.portDomain, "port-domain", "localhost", "`domain` of forwarded ports: PORT--NAME.DOMAIN")
+	fs.StringVar(&c.runsc, "runsc", filepath.Join(bin, "runsc"), "`path` of the sandbox runtime")
+	fs.StringVar(&c.agent, "guest", filepath.Join(bin, "holt-guest"), "`path` of the guest agent")
+	fs.StringVar(&c.imageCache, "image-cache", "", "`directory` of built images shared between data directories (default from HOLT_CACHE)")
+	size("pool-size", "", "largest `size` of the file that holds volumes and snapshots, where the disk's file system needs one (default: nine tenths of what is free)")
+	size("max-memory", "", "largest memory `size` a workspace may ask for (default: the machine's)")
+	size("max-disk", "100g", "largest disk `size` a workspace may ask for")
+	cpus := fs.Float64("max-cpus", float64(runtime.NumCPU()), "largest number of `cores` a workspace may ask for")
+	processes := fs.Int64("max-processes", 8192, "largest `number` of processes a workspace may ask for")
+	fs.IntVar(&c.maxRunning, "max-running", 0, "`number` of workspaces that may run at once; 0 means no bound")
+	fs.DurationVar(&c.idleAfter, "idle-after", 30*time.Minute, "`time` without activity after which a workspace is suspended, unless it says otherwise; 0 means never")
+	network := fs.String("network-range", "10.213.0.0/16", "`prefix` from which workspaces' uplinks are numbered")
+	resolvers := fs.String("nameservers", "", "comma-separated `addresses` that workspaces ask for names (default: the machine's own)")
+	level := fs.String("log-level", "info", "`level`: debug, info, warn or error")
+	fs.StringVar(&c.logFormat, "log-format", "text", "`format`: text or json")
+	showVersion := fs.Bool("version", false, "print the version and exit")
+	fs.Usage = func() {
+		fmt.Fprint(stderr, "usage: holtd [flags]\n\nServes Holt. SIGTERM ends the server and leaves the workspaces running.\n\n")
+		fs.PrintDefaults()
+		fmt.Fprint(stderr, "\nexit codes: 0 ended by a signal, 1 could not start or failed, 2 wrong flags\n")
+	}
+	if err := fs.Parse(args); err != nil {
+		return c, err
+	}
+	if *showVersion {
+		return c, errVersion
+	}
+	if fs.NArg() > 0 {
+		return c, holt.Invalidf("", "unexpected argument %q: holtd takes only flags, see holtd -help", fs.Arg(0))
+	}
+	c.most = holt.Limits{CPUs: *cpus, Processes: *processes}
+	for name, field := range map[string]*int64{"pool-size": &c.poolSize, "max-memory": &c.most.Memory, "max-disk": &c.most.Disk} {
+		if text := *sizes[name]; text != "" {
+			n, err := holt.ParseSize(name, text)
+			if err != nil {
+				return c, fmt.Errorf("--%s: %w", name, err)
+			}
+			*field = n
+		}
+	}
+	c.most.Root = c.most.Disk
+	if err := c.level(*level); err != nil {
+		return c, err
+	}
+	return c, c.network(*network, *resolvers)
+}
+
+func (c *config) level(text string) error {
+	if err := c.logLevel.UnmarshalText([]byte(text)); err != nil {
+		return holt.Invalidf("log-level", "--log-level %q: use debug, info, warn or error", text)
+	}
+	if c.logFormat != "text" && c.logFormat != "json" {
+		return holt.Invalidf("log-format", "--log-format %q: use text or json", c.logFormat)
+	}
+	return nil
+}
+
+func (c *config) network(prefix, resolvers string) (err error) {
+	if c.networkRange, err = netip.ParsePrefix(prefix); err != nil || !c.networkRange.Addr().Is4() || c.networkRange.Bits() > 28 {
+		return holt.Invalidf("network-range", "--network-range %q: use an IPv4 prefix of at most 28 bits, such as 10.213.0.0/16", prefix)
+	}
+	if resolvers == "" {
+		return nil
+	}
+	for text := range strings.SplitSeq(resolvers, ",") {
+		a, err := netip.ParseAddr(strings.TrimSpace(text))
+		if err != nil || !a.Is4() {
+			return holt.Invalidf("nameservers", "--nameservers %q is not an IPv4 address", text)
+		}
+		c.nameservers = append(c.nameservers, a)
+	}
+	return nil
+}
+
+// url returns the address for browsers, given where the server listens.
+func (c *config) url(addr net.Addr) string {
+	if c.publicURL != "" {
+		return strings.TrimSuffix(c.publicURL, "/")
+	}
+	host, port, err := net.SplitHostPort(addr.String())
+	if err != nil {
+		return "http://" + addr.String()
+	}
+	// Browsers treat localhost and its subdomains, where forwarded ports
+	// appear, as one secure place.
+	if ip := net.ParseIP(host); ip == nil || ip.IsLoopback() || ip.IsUnspecified() {
+		host = "localhost"
+	}
+	return "http://" + net.JoinHostPort(host, port)
+}
+
+// siblings is the directory of this executable, where the others are.
+func siblings() string {
+	exe, err := os.Executable()
+	if err != nil {
+		return "bin"
+	}
+	return filepath.Dir(exe)
+}
+
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "holtd (unknown build)"
+	}
+	rev := ""
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			rev = " " + s.Value[:min(12, len(s.Value))]
+		}
+	}
+	return "holtd " + info.Main.Version + rev
+}

@@ -1,0 +1,17 @@
+package main
+
+import (
+	"context"
+
+	"github.com/holt-ide/holt/gateway"
+	"github.com/holt-ide/holt/meta"
+	"github.com/holt-ide/holt/workspace"
+)
+
+// door is the lifecycle as the gateway sees it: the two rooms do not know each
+// other's types.
+type door struct{ *workspace.Manager }
+
+func (d door) Create(ctx context.Context, r gateway.CreateRequest) (meta.Workspace, error) {
+	return d.Manager.Create(ctx, workspace.CreateRequest(r))
+}

@@ -1,0 +1,258 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"github.com/holt-ide/holt"
+	"github.com/holt-ide/holt/auth"
+	"github.com/holt-ide/holt/durable"
+	"github.com/holt-ide/holt/gateway"
+	"github.com/holt-ide/holt/image"
+	"github.com/holt-ide/holt/meta"
+	metasql "github.com/holt-ide/holt/meta/sql"
+	"github.com/holt-ide/holt/node"
+	"github.com/holt-ide/holt/sandbox/gvisor"
+	"github.com/holt-ide/holt/web"
+	"github.com/holt-ide/holt/workspace"
+)
+
+// owner is the account of a one-machine server until there are more.
+const owner = holt.UserID("owner")
+
+// Main builds, runs and closes every part of the server.
+type Main struct {
+	cfg     config
+	closers []func(context.Context) error
+}
+
+// shutdownPatience bounds how long requests under way may take at the end.
+const shutdownPatience = 15 * time.Second
+
+// Run serves until ctx ends.
+func (m *Main) Run(ctx context.Context) (err error) {
+	defer func() {
+		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownPatience)
+		defer cancel()
+		err = errors.Join(err, m.close(end))
+	}()
+	if os.Geteuid() != 0 {
+		return holt.Errorf(holt.KindUnsupported, "holtd needs root to make sandboxes: start it as root (each sandbox gets an unprivileged user namespace)")
+	}
+	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", m.cfg.listen)
+	if errors.Is(err, unix.EADDRINUSE) {
+		return holt.Errorf(holt.KindConflict, "address %s is in use: stop what listens there, or choose another with --listen", m.cfg.listen)
+	} else if err != nil {
+		return holt.Wrap(holt.KindInvalid, err, "cannot listen on "+m.cfg.listen)
+	}
+	defer ln.Close()
+	g, sign, err := m.build(ctx, m.cfg.url(ln.Addr()))
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return g.Serve(ln) })
+	group.Go(func() error {
+		<-ctx.Done()
+		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownPatience)
+		defer cancel()
+		return g.Shutdown(end)
+	})
+	if err := m.announce(ctx, sign); err != nil {
+		return errors.Join(err, g.Shutdown(context.WithoutCancel(ctx)), group.Wait())
+	}
+	return group.Wait()
+}
+
+// onClose adds a step to undo at the end, in reverse order.
+func (m *Main) onClose(f func(context.Context) error) { m.closers = append(m.closers, f) }
+
+func (m *Main) close(ctx context.Context) error {
+	var errs []error
+	for i := len(m.closers) - 1; i >= 0; i-- {
+		errs = append(errs, m.closers[i](ctx))
+	}
+	m.closers = nil
+	return errors.Join(errs...)
+}
+
+// sign is what a newcomer needs to get in.
+type sign struct {
+	url, token string
+	auth       *auth.Service
+}
+
+// build opens every room, lowest first. The order is part of recovery: the node
+// finds its machines before the lifecycle compares them with its rows, and both
+// before anybody can ask.
+func (m *Main) build(ctx context.Context, url string) (*gateway.Gateway, sign, error) {
+	cfg := &m.cfg
+	dir, err := filepath.Abs(cfg.dataDir)
+	if err != nil {
+		return nil, sign{}, fmt.Errorf("locate data directory: %w", err)
+	}
+	release, err := openDataDir(dir)
+	if err != nil {
+		return nil, sign{}, err
+	}
+	m.onClose(func(context.Context) error { return release() })
+
+	if cfg.imageCache == "" {
+		cfg.imageCache = image.CacheDir(os.Getenv)
+	}
+	store, err := metasql.Open(ctx, "sqlite:"+filepath.Join(dir, "holt.db"))
+	if err != nil {
+		return nil, sign{}, fmt.Errorf("open database: %w", err)
+	}
+	m.onClose(func(context.Context) error { return store.Close() })
+
+	bases, err := image.Open(filepath.Join(dir, "images"), cfg.log)
+	if err != nil {
+		return nil, sign{}, fmt.Errorf("open images: %w", err)
+	}
+	m.onClose(func(context.Context) error { return bases.Close() })
+	room := imageRoom{store: bases, cache: cfg.imageCache, log: cfg.log}
+	if err := room.adoptDefault(ctx); err != nil {
+		return nil, sign{}, fmt.Errorf("take default image: %w", err)
+	}
+
+	machines, err := m.openNode(ctx, dir, room)
+	if err != nil {
+		return nil, sign{}, err
+	}
+	m.onClose(func(context.Context) error { return machines.Close() })
+
+	lifecycle, err := m.openLifecycle(ctx, store, machines, room)
+	if err != nil {
+		return nil, sign{}, err
+	}
+	m.onClose(lifecycle.Close)
+
+	people := auth.New(auth.Config{Tokens: store.Tokens()})
+	token, err := bootstrap(ctx, people, filepath.Join(dir, "token"))
+	if err != nil {
+		return nil, sign{}, err
+	}
+	key, err := cookieKey(filepath.Join(dir, "cookie-key"))
+	if err != nil {
+		return nil, sign{}, err
+	}
+	g, err := gateway.New(gateway.Config{
+		Workspaces: door{lifecycle}, Events: store.Events(), Idempotency: store.Idempotency(), Tokens: people,
+		Node: machines, Images: room, PublicURL: url, PortDomain: cfg.portDomain, CookieKey: key,
+		Web: web.Handler(), Version: version(), NodeID: nodeID(), Log: cfg.log,
+	})
+	if err != nil {
+		return nil, sign{}, fmt.Errorf("open gateway: %w", err)
+	}
+	return g, sign{url: url, token: token, auth: people}, nil
+}
+
+func (m *Main) openNode(ctx context.Context, dir string, room imageRoom) (*node.Node, error) {
+	driver, err := gvisor.Open(ctx, gvisor.Config{Dir: filepath.Join(dir, "node", "gvisor"), Runsc: m.cfg.runsc, Log: m.cfg.log})
+	if err != nil {
+		return nil, fmt.Errorf("open sandbox driver: %w", err)
+	}
+	n, err := node.Open(ctx, node.Config{
+		Dir: filepath.Join(dir, "node"), Driver: driver, Images: room, Agent: m.cfg.agent, PoolSize: m.cfg.poolSize,
+		NetworkRange: m.cfg.networkRange, Nameservers: m.cfg.nameservers, WarmNetworks: 2, Log: m.cfg.log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open node: %w", err)
+	}
+	return n, nil
+}
+
+func (m *Main) openLifecycle(ctx context.Context, store meta.Store, machines *node.Node, room imageRoom) (*workspace.Manager, error) {
+	most := m.cfg.most
+	if most.Memory == 0 {
+		var err error
+		if most.Memory, err = hostMemory(); err != nil {
+			return nil, err
+		}
+	}
+	w, err := workspace.Open(ctx, workspace.Config{
+		Store: store, Node: machines, NodeID: nodeID(), Images: room, Most: most,
+		MaxRunning: m.cfg.maxRunning, IdleAfter: m.cfg.idleAfter, Log: m.cfg.log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open lifecycle: %w", err)
+	}
+	return w, nil
+}
+
+// bootstrap returns the first user's token, which is kept in a file that only
+// root can read and made anew when it was lost, revoked or expired.
+func bootstrap(ctx context.Context, people *auth.Service, path string) (string, error) {
+	have, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", fmt.Errorf("read token: %w", err)
+	}
+	secret, err := people.Bootstrap(ctx, strings.TrimSpace(string(have)), owner)
+	if err != nil {
+		return "", fmt.Errorf("make token: %w", err)
+	}
+	if err := durable.WriteFile(path, []byte(secret+"\n"), 0o600); err != nil {
+		return "", fmt.Errorf("write token: %w", err)
+	}
+	return secret, nil
+}
+
+// announce tells people on the log and programs in the ready file how to get in.
+func (m *Main) announce(ctx context.Context, s sign) error {
+	code, _, err := s.auth.NewLogin(ctx, auth.Identity{User: owner, Scope: meta.ScopeAdmin})
+	if err != nil {
+		return fmt.Errorf("make login link: %w", err)
+	}
+	fmt.Fprintf(os.Stdout, "\nHolt is ready at %s\n\n  log in (once, within 15 minutes):  %s/login?code=%s\n  command line:                      export HOLT_URL=%s HOLT_TOKEN=$(cat %s)\n\n",
+		s.url, s.url, code, s.url, filepath.Join(m.cfg.dataDir, "token"))
+	if m.cfg.readyFile == "" {
+		return nil
+	}
+	body, err := json.Marshal(map[string]any{"url": s.url, "token": s.token, "pid": os.Getpid()})
+	if err != nil {
+		return fmt.Errorf("encode ready file: %w", err)
+	}
+	if err := durable.WriteFile(m.cfg.readyFile, append(body, '\n'), 0o600); err != nil {
+		return fmt.Errorf("write ready file: %w", err)
+	}
+	m.onClose(func(context.Context) error { return durable.Remove(m.cfg.readyFile) })
+	return nil
+}
+
+// cookieKey returns the key that signs the cookies of forwarded ports.
+func cookieKey(path string) ([]byte, error) {
+	key, err := os.ReadFile(path)
+	if err == nil && len(key) >= 32 {
+		return key, nil
+	} else if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("read cookie key: %w", err)
+	}
+	key = []byte(holt.NewSecret())
+	if err := durable.WriteFile(path, key, 0o600); err != nil {
+		return nil, fmt.Errorf("write cookie key: %w", err)
+	}
+	return key, nil
+}
+
+// nodeID is the one node of a one-machine server. It does not follow the host
+// name, which people change.
+func nodeID() holt.NodeID { return "local" }
+
+func hostMemory() (int64, error) {
+	var info unix.Sysinfo_t
+	if err := unix.Sysinfo(&info); err != nil {
+		return 0, fmt.Errorf("measure memory: %w", err)
+	}
+	return int64(info.Totalram) * int64(info.Unit), nil
+}
