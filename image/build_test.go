@@ -29,7 +29,7 @@ func inside(t *testing.T, dir string, args ...string) string {
 
 func TestTinyImage(t *testing.T) {
 	im := imagetest.Tiny(t)
-	dir := extract(t, im)
+	dir := mount(t, im)
 	if got := inside(t, dir, "/bin/bash", "-c", "echo $BASH_VERSION; stat -c %U /workspace; ls -a /.holt | wc -l"); !strings.HasPrefix(got, "5.") || !strings.HasSuffix(got, "dev\n2") {
 		t.Errorf("bash in the image says %q", got)
 	}
@@ -66,7 +66,7 @@ func TestDefaultImage(t *testing.T) {
 	if most := int64(1500 << 20); im.Size > most {
 		t.Errorf("the default image has %d bytes, more than %d", im.Size, most)
 	}
-	dir := extract(t, im)
+	dir := mount(t, im)
 	for _, tool := range []string{"python3", "pip", "node", "npm", "gcc", "g++", "make", "cmake", "gdb", "git", "curl", "rg", "vim", "htop", "less", "sudo",
 		"ps", "ip", "ssh", "file", "unzip", "xz", "nc", "strace"} {
 		if got := inside(t, dir, "/bin/sh", "-c", "command -v "+tool); got == "" {

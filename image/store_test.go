@@ -361,11 +361,7 @@ func TestAdoptAcrossFileSystems(t *testing.T) {
 	if err := syscall.Mount("tmpfs", mnt, "tmpfs", 0, "size=16m"); err != nil {
 		t.Fatalf("mount tmpfs: %v", err)
 	}
-	t.Cleanup(func() {
-		if err := syscall.Unmount(mnt, syscall.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
+	t.Cleanup(func() { unmount(t, mnt) })
 	from, to := open(t, t.TempDir()), open(t, filepath.Join(mnt, "store"))
 	im, bad := importTree(t, from, "a", "one"), importTree(t, from, "b", "two")
 	if _, err := to.Adopt(t.Context(), from, im.ID, "one", nil); err != nil {
@@ -396,11 +392,7 @@ func TestFullDisk(t *testing.T) {
 	if err := syscall.Mount("tmpfs", mnt, "tmpfs", 0, "size=256k"); err != nil {
 		t.Fatalf("mount tmpfs: %v", err)
 	}
-	t.Cleanup(func() {
-		if err := syscall.Unmount(mnt, syscall.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
+	t.Cleanup(func() { unmount(t, mnt) })
 	if err := os.WriteFile(filepath.Join(tree, "big"), make([]byte, 1<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}

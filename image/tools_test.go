@@ -22,6 +22,31 @@ func extract(t *testing.T, im image.Image) string {
 	return dir
 }
 
+// mount shows a stored image as a directory with an empty /tmp: by the kernel
+// where it knows EROFS, else extracted, which takes longer.
+func mount(t *testing.T, im image.Image) string {
+	t.Helper()
+	dir := t.TempDir()
+	if out, err := exec.Command("mount", "-t", "erofs", "-o", "loop,ro", im.Path, dir).CombinedOutput(); err != nil {
+		t.Logf("extracting the image, because mounting it failed: %v: %s", err, out)
+		return extract(t, im)
+	}
+	t.Cleanup(func() { unmount(t, dir) })
+	tmp := filepath.Join(dir, "tmp")
+	if err := syscall.Mount("tmpfs", tmp, "tmpfs", 0, "size=256m"); err != nil {
+		t.Fatalf("mount tmpfs: %v", err)
+	}
+	t.Cleanup(func() { unmount(t, tmp) })
+	return dir
+}
+
+func unmount(t *testing.T, dir string) {
+	t.Helper()
+	if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
+		t.Errorf("unmount %s: %v", dir, err)
+	}
+}
+
 func utimesNoFollow(path string, ts []syscall.Timespec) error {
 	u := make([]unix.Timespec, len(ts))
 	for i, t := range ts {
