@@ -79,7 +79,7 @@ func TestDefaultImage(t *testing.T) {
 	if got := inside(t, dir, "/usr/bin/node", "-p", "6*7"); got != "42" {
 		t.Errorf("node says %q", got)
 	}
-	if got := inside(t, dir, "/usr/bin/getent", "passwd", "1000"); got != "dev:x:1000:1000:Holt:/home/dev:/bin/bash" {
+	if got := inside(t, dir, "/usr/bin/getent", "passwd", "1000"); got != "dev:*:1000:1000:Holt:/home/dev:/bin/bash" {
 		t.Errorf("uid 1000 is %q", got)
 	}
 	for _, name := range []string{"etc/resolv.conf", "etc/hostname", "etc/hosts", "etc/machine-id"} {

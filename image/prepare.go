@@ -108,7 +108,9 @@ func ensureDir(root *os.Root, name string, mode fs.FileMode, uid, gid int) error
 }
 
 // ensureAccounts makes sure that uid and gid 1000 are called dev. Another name
-// for uid 1000, which many images have, stays as a second name after it.
+// for uid 1000, which many images have, stays as a second name after it. The
+// password field is "*", not "x": nobody logs in with a password, and sudo does
+// not look for a line in /etc/shadow, which it would take for a locked account.
 func ensureAccounts(root *os.Root) error {
 	shell := "/bin/sh"
 	for _, sh := range []string{"bin/bash", "usr/bin/bash"} {
@@ -122,7 +124,7 @@ func ensureAccounts(root *os.Root) error {
 		name, base, line string
 		idField          int
 	}{
-		{"etc/passwd", "root:x:0:0:root:/root:" + shell + "\n", UserName + ":x:" + id + ":" + id + ":Holt:" + UserHome + ":" + shell, 2},
+		{"etc/passwd", "root:x:0:0:root:/root:" + shell + "\n", UserName + ":*:" + id + ":" + id + ":Holt:" + UserHome + ":" + shell, 2},
 		{"etc/group", "root:x:0:\n", UserName + ":x:" + id + ":", 2},
 	} {
 		old, err := readRegular(root, f.name, maxAccounts)

@@ -57,7 +57,7 @@ func prepare(t *testing.T, tree map[string]string) (string, error) {
 }
 
 func TestPrepareAccounts(t *testing.T) {
-	const dev = "dev:x:1000:1000:Holt:/home/dev:/bin/sh\n"
+	const dev = "dev:*:1000:1000:Holt:/home/dev:/bin/sh\n"
 	for _, tc := range []struct {
 		name string
 		tree map[string]string
@@ -68,7 +68,7 @@ func TestPrepareAccounts(t *testing.T) {
 		{"another name for 1000", map[string]string{"etc/passwd": "root:x:0:0::/:/\nubuntu:x:1000:1000::/home/ubuntu:/bin/bash\nz:x:5:5::/:/\n"},
 			"root:x:0:0::/:/\n" + dev + "ubuntu:x:1000:1000::/home/ubuntu:/bin/bash\nz:x:5:5::/:/\n"},
 		{"dev is there", map[string]string{"etc/passwd": "dev:x:1000:1000::/home/dev:/bin/zsh\n"}, "dev:x:1000:1000::/home/dev:/bin/zsh\n"},
-		{"bash", map[string]string{"bin/bash": "#!", "etc/passwd": "root:x:0:0::/:/\n"}, "root:x:0:0::/:/\ndev:x:1000:1000:Holt:/home/dev:/bin/bash\n"},
+		{"bash", map[string]string{"bin/bash": "#!", "etc/passwd": "root:x:0:0::/:/\n"}, "root:x:0:0::/:/\ndev:*:1000:1000:Holt:/home/dev:/bin/bash\n"},
 		{"link within", map[string]string{"etc/passwd": "-> ../usr/passwd", "usr/passwd": "root:x:0:0::/:/\n"}, "root:x:0:0::/:/\n" + dev},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

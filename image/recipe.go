@@ -1,14 +1,14 @@
 package image
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
-	"os/exec"
+	"os"
 	"path"
 	"runtime"
 	"slices"
@@ -31,7 +31,7 @@ const (
 
 	// builderVersion goes into every recipe's hash. Raise it when the builder
 	// makes something else of the same recipe.
-	builderVersion = "2"
+	builderVersion = "3"
 )
 
 // Recipe is a declarative description of an image, read by [LoadRecipe].
@@ -118,18 +118,18 @@ func readList(fsys fs.FS, name string) ([]string, error) {
 }
 
 // Hash identifies what a build of the recipe on this machine would use: its
-// files, the architecture, the builder and the versions of its tools. Package
+// files, the architecture, the builder and its tools. Package
 // versions are not part of it: a cached image stays until the recipe changes or
 // the image is removed.
-func (r *Recipe) Hash(ctx context.Context) (string, error) {
+func (r *Recipe) Hash() (string, error) {
 	h := sha256.New()
 	fmt.Fprintf(h, "builder %s\narch %s\n", builderVersion, runtime.GOARCH)
 	for _, tool := range []string{"mmdebstrap", "mkfs.erofs"} {
-		v, err := toolVersion(ctx, tool)
+		v, err := toolHash(tool)
 		if err != nil {
 			return "", err
 		}
-		fmt.Fprintf(h, "tool %s %q\n", tool, v)
+		fmt.Fprintf(h, "tool %s %s\n", tool, v)
 	}
 	var names []string
 	err := fs.WalkDir(r.files, ".", func(p string, d fs.DirEntry, err error) error {
@@ -152,18 +152,21 @@ func (r *Recipe) Hash(ctx context.Context) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// toolVersion returns the first line that the tool prints about itself.
-func toolVersion(ctx context.Context, tool string) (string, error) {
+// toolHash identifies a tool by its content: quicker than asking for its
+// version, and it also notices a patched one.
+func toolHash(tool string) (string, error) {
 	bin, err := lookTool(tool)
 	if err != nil {
 		return "", err
 	}
-	// mkfs.erofs 1.5 has no --version: it prints its name and version on
-	// standard output before complaining, so its exit code means nothing.
-	out, _ := exec.CommandContext(ctx, bin, "--version").Output()
-	line, _, _ := strings.Cut(string(out), "\n")
-	if line = strings.TrimSpace(line); line == "" {
-		return "", holt.Errorf(holt.KindUnsupported, "%s does not tell its version: reinstall the package %s", bin, toolPackages[tool])
+	f, err := os.Open(bin)
+	if err != nil {
+		return "", fmt.Errorf("read tool: %w", err)
 	}
-	return line, nil
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", fmt.Errorf("read tool %s: %w", bin, err)
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
 }

@@ -58,7 +58,7 @@ func (n *Node) Provision(ctx context.Context, spec hostwire.Spec) error {
 	if err != nil {
 		return err
 	}
-	err = m.awaitAgent(ctx)
+	err = m.thaw(ctx, spec)
 	if err == nil {
 		err = m.furnish(ctx, spec.Git, fresh)
 	}

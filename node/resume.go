@@ -60,9 +60,10 @@ func (n *Node) placeVolume(snap holt.SnapshotID, ws holt.WorkspaceID) error {
 	return nil
 }
 
-// thaw gives a restored machine its identity: nothing by which two machines of
-// one snapshot could be confused stays equal. A crash before the record is ready
-// costs nothing: the machine is released and restored once more.
+// thaw waits for the agent and gives the machine its identity, fresh or restored:
+// nothing by which two machines of one image or snapshot could be confused stays
+// equal. A crash before the record is ready costs nothing: the machine is
+// released and made once more.
 func (m *machine) thaw(ctx context.Context, spec hostwire.Spec) error {
 	if err := m.awaitAgent(ctx); err != nil {
 		return err

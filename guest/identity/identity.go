@@ -39,8 +39,13 @@ type Machine struct {
 // This returns the machine that this process runs on.
 func This() Machine {
 	return Machine{
-		Root:        "/",
-		SetHostname: func(name string) error { return unix.Sethostname([]byte(name)) },
+		Root: "/",
+		SetHostname: func(name string) error {
+			if have, err := os.Hostname(); err == nil && have == name {
+				return nil // the driver has set it, which the guest's root may not
+			}
+			return unix.Sethostname([]byte(name))
+		},
 		SetClock: func(t time.Time) error {
 			ts := unix.NsecToTimespec(t.UnixNano())
 			return unix.ClockSettime(unix.CLOCK_REALTIME, &ts)

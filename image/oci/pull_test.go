@@ -168,7 +168,7 @@ func checkSample(t *testing.T, im image.Image) {
 	if _, err := os.Lstat(filepath.Join(dir, "etc/old")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("etc/old is still there: %v", err)
 	}
-	contains(t, dir, "etc/passwd", "root:x:0:0:root:/root:/bin/sh\ndev:x:1000:1000:Holt:/home/dev:/bin/sh\nnode:x:1000:1000::/home/node:/bin/sh\n")
+	contains(t, dir, "etc/passwd", "root:x:0:0:root:/root:/bin/sh\ndev:*:1000:1000:Holt:/home/dev:/bin/sh\nnode:x:1000:1000::/home/node:/bin/sh\n")
 	for _, d := range []string{"workspace", "home/dev", ".holt", "proc", "tmp"} {
 		if fi, err := os.Lstat(filepath.Join(dir, d)); err != nil || !fi.IsDir() {
 			t.Errorf("%s: %v, want a directory", d, err)
