@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/holt-ide/holt"
@@ -8,12 +9,15 @@ import (
 	"github.com/holt-ide/holt/meta"
 )
 
+// defaultImage is what a workspace is made from that asks for no image.
+const defaultImage = "default"
+
 // These functions are the border between inner types and edge types.
 
 func toWorkspace(w meta.Workspace) api.Workspace {
 	return api.Workspace{
 		ID: string(w.ID), Name: w.Name, State: string(w.State), Goal: string(w.Goal), Version: w.Version, Message: w.Message,
-		Image: w.ImageRef, ImageID: string(w.Image), Limits: toLimits(w.Limits), Git: w.Git, Egress: string(w.Egress),
+		Image: cmp.Or(w.ImageRef, defaultImage), ImageID: string(w.Image), Limits: toLimits(w.Limits), Git: w.Git, Egress: string(w.Egress),
 		ForkedFrom: string(w.ForkedFrom), IdleAfterSeconds: int64(w.IdleAfter / time.Second),
 		CreatedAt: w.CreatedAt, UpdatedAt: w.UpdatedAt, LastActiveAt: w.LastActiveAt,
 	}

@@ -34,15 +34,15 @@ func eventStream(o *huma.Operation) {
 	}}
 }
 
-// resume is where a reader of events continues.
-type resume struct {
+// Resume is where a reader of events continues.
+type Resume struct {
 	Since       string `query:"since" doc:"Number of the last event seen; absent: from now on, for a page from the beginning"`
 	LastEventID string `header:"Last-Event-ID" doc:"As since, and goes before it"`
 }
 
 // after returns the number after which events are wanted, fallback if the
 // reader does not say.
-func (r resume) after(fallback int64) (int64, error) {
+func (r Resume) after(fallback int64) (int64, error) {
 	s, field := r.LastEventID, "Last-Event-ID"
 	if s == "" {
 		s, field = r.Since, "since"
@@ -57,7 +57,7 @@ func (r resume) after(fallback int64) (int64, error) {
 	return n, nil
 }
 
-func (g *Gateway) allEvents(ctx context.Context, in *resume) (*huma.StreamResponse, error) {
+func (g *Gateway) allEvents(ctx context.Context, in *Resume) (*huma.StreamResponse, error) {
 	last, err := g.cfg.Events.Last(ctx)
 	if err != nil {
 		return nil, err
@@ -70,8 +70,8 @@ func (g *Gateway) allEvents(ctx context.Context, in *resume) (*huma.StreamRespon
 }
 
 type logInput struct {
-	named
-	resume
+	Named
+	Resume
 	Follow bool `query:"follow" doc:"Answer with a stream of server-sent events"`
 }
 

@@ -55,6 +55,11 @@ func restProblem(status int, msg string, errs []error) *api.Problem {
 		if detail.Message == "unexpected property" {
 			p.Detail = "there is no field of this name: see " + api.Prefix + "/openapi.json"
 		}
+		if name, ok := strings.CutPrefix(detail.Message, "expected required property "); ok {
+			name, _, _ = strings.Cut(name, " ")
+			p.Field = strings.TrimPrefix(p.Field+"."+name, "body.")
+			p.Detail = "this field is required"
+		}
 		if p.Field != "" {
 			p.Detail = p.Field + ": " + p.Detail
 		}

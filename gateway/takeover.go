@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -98,6 +99,13 @@ func join(w http.ResponseWriter, r *http.Request, resp *http.Response, protocol 
 	if err := client.SetDeadline(time.Time{}); err != nil {
 		return fmt.Errorf("clear deadline: %w", err)
 	}
+	// What came early is taken out of buf, and buf is read no more: at the end of
+	// the stream it would cancel the request's context, and with it what still
+	// comes the other way.
+	early, err := buf.Reader.Peek(buf.Reader.Buffered())
+	if err != nil {
+		return fmt.Errorf("take connection over: %w", err)
+	}
 	h := safeHeader(resp.Header)
 	for _, name := range []string{"Content-Type", "Content-Length", "Content-Disposition"} {
 		h.Del(name)
@@ -113,7 +121,7 @@ func join(w http.ResponseWriter, r *http.Request, resp *http.Response, protocol 
 	}
 	var wg sync.WaitGroup
 	var up error
-	wg.Go(func() { up = pour(guest, buf.Reader, client) })
+	wg.Go(func() { up = pour(guest, io.MultiReader(bytes.NewReader(early), client), client) })
 	down := pour(client, rest, guest)
 	wg.Wait()
 	return errors.Join(up, down)

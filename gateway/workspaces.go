@@ -34,13 +34,14 @@ func (g *Gateway) registerWorkspaces(rest huma.API) {
 	op(rest, "GET", "/workspaces/{workspace}/ports", "workspace-ports", "List the listening ports of a running workspace", g.listPorts)
 }
 
-// named is the input of operations on one workspace.
-type named struct {
+// Named is the input of operations on one workspace. It is exported, as are the
+// other embedded inputs, because the REST library sees no fields otherwise.
+type Named struct {
 	Workspace string `path:"workspace" doc:"Name or ID of the workspace"`
 }
 
-// patient is the input of operations that may wait for a state.
-type patient struct {
+// Patient is the input of operations that may wait for a state.
+type Patient struct {
 	Wait    string `query:"wait" doc:"Answer when the workspace is in one of these states, separated by commas, or FAILED or DELETED, or when timeout is over" example:"RUNNING"`
 	Timeout string `query:"timeout" doc:"How long to wait, at most 5m" example:"30s"`
 }
@@ -68,8 +69,8 @@ func (g *Gateway) list(ctx context.Context, in *listInput) (*answer[api.Workspac
 }
 
 type getInput struct {
-	named
-	patient
+	Named
+	Patient
 	NewerThan int64 `query:"newer_than" minimum:"0" doc:"Answer when the version is above this one, or when timeout is over"`
 }
 
@@ -81,7 +82,7 @@ func (g *Gateway) get(ctx context.Context, in *getInput) (*answer[api.WorkspaceD
 	if in.NewerThan > 0 {
 		w, err = g.await(ctx, w, in.Timeout, func(w meta.Workspace) bool { return w.Version > in.NewerThan })
 	} else {
-		w, err = g.awaitStates(ctx, w, in.patient)
+		w, err = g.awaitStates(ctx, w, in.Patient)
 	}
 	if err != nil {
 		return nil, err
@@ -103,7 +104,7 @@ func (g *Gateway) detail(ctx context.Context, w meta.Workspace) (*answer[api.Wor
 	return &answer[api.WorkspaceDetail]{out}, nil
 }
 
-func (g *Gateway) history(ctx context.Context, in *named) (*answer[api.History], error) {
+func (g *Gateway) history(ctx context.Context, in *Named) (*answer[api.History], error) {
 	w, err := g.cfg.Workspaces.Get(ctx, in.Workspace)
 	if err != nil {
 		return nil, err
@@ -145,7 +146,7 @@ func (g *Gateway) goal(goal holt.Goal) func(context.Context, *goalInput) (*answe
 		if err != nil {
 			return nil, err
 		}
-		w, err = g.awaitStates(ctx, w, in.patient)
+		w, err = g.awaitStates(ctx, w, in.Patient)
 		if err != nil {
 			return nil, err
 		}
@@ -154,11 +155,11 @@ func (g *Gateway) goal(goal holt.Goal) func(context.Context, *goalInput) (*answe
 }
 
 type goalInput struct {
-	named
-	patient
+	Named
+	Patient
 }
 
-func (g *Gateway) wakeUp(ctx context.Context, in *named) (*answer[api.Workspace], error) {
+func (g *Gateway) wakeUp(ctx context.Context, in *Named) (*answer[api.Workspace], error) {
 	w, err := g.cfg.Workspaces.Get(ctx, in.Workspace)
 	if err != nil {
 		return nil, err
@@ -173,7 +174,7 @@ func (g *Gateway) wakeUp(ctx context.Context, in *named) (*answer[api.Workspace]
 }
 
 func (g *Gateway) fork(ctx context.Context, in *struct {
-	named
+	Named
 	Body api.ForkWorkspace
 }) (*answer[api.Workspace], error) {
 	w, err := g.cfg.Workspaces.Fork(ctx, in.Workspace, in.Body.Name)
@@ -184,7 +185,7 @@ func (g *Gateway) fork(ctx context.Context, in *struct {
 }
 
 func (g *Gateway) delete(ctx context.Context, in *struct {
-	named
+	Named
 	Force bool `query:"force" doc:"Remove it even if it runs"`
 }) (*struct{}, error) {
 	w, err := g.cfg.Workspaces.Get(ctx, in.Workspace)
@@ -194,7 +195,7 @@ func (g *Gateway) delete(ctx context.Context, in *struct {
 	return nil, g.cfg.Workspaces.Delete(ctx, w.ID, in.Force)
 }
 
-func (g *Gateway) listPorts(ctx context.Context, in *named) (*answer[api.PortList], error) {
+func (g *Gateway) listPorts(ctx context.Context, in *Named) (*answer[api.PortList], error) {
 	w, err := g.cfg.Workspaces.Get(ctx, in.Workspace)
 	if err != nil {
 		return nil, err
@@ -220,7 +221,7 @@ func (g *Gateway) listPorts(ctx context.Context, in *named) (*answer[api.PortLis
 }
 
 // awaitStates waits as p asks; without a wish it returns at once.
-func (g *Gateway) awaitStates(ctx context.Context, w meta.Workspace, p patient) (meta.Workspace, error) {
+func (g *Gateway) awaitStates(ctx context.Context, w meta.Workspace, p Patient) (meta.Workspace, error) {
 	states, err := parseStates("wait", p.Wait)
 	if err != nil || len(states) == 0 {
 		return w, err

@@ -1,6 +1,7 @@
 package guestwire
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -63,8 +64,14 @@ func ResponseError(resp *http.Response) error {
 	if err != nil {
 		return holt.Wrap(holt.KindUnavailable, err, "the guest agent's answer broke off")
 	}
-	var b ErrorBody
-	if json.Unmarshal(raw, &b) != nil || b.Kind == "" {
+	var body struct {
+		ErrorBody
+		Detail string `json:"detail"` // the text in a problem of the gateway, between us and the agent
+	}
+	err = json.Unmarshal(raw, &body)
+	b := body.ErrorBody
+	b.Text = cmp.Or(b.Text, body.Detail)
+	if err != nil || b.Kind == "" {
 		// Not the agent's words: a proxy's, or those of net/http.
 		b = ErrorBody{Kind: kindOfStatus(resp.StatusCode), Text: fmt.Sprintf("guest agent: %s", resp.Status)}
 	}
