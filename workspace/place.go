@@ -33,15 +33,19 @@ func (m *Manager) start(ctx context.Context, w meta.Workspace) (rest bool, err e
 			return []note{{name: "waiting", text: text}}
 		})
 	}
-	to := holt.Provisioning
-	if w.Snapshot != "" {
-		to = holt.Resuming
-	}
-	if err := m.begin(ctx, w, to); err != nil {
+	if err := m.begin(ctx, w, startWith(w)); err != nil {
 		return false, err
 	}
 	m.line = slices.DeleteFunc(m.line, func(id holt.WorkspaceID) bool { return id == w.ID })
 	return false, nil
+}
+
+// startWith returns the state in which the machine of w is made.
+func startWith(w meta.Workspace) holt.State {
+	if w.State == holt.Suspended || w.Snapshot != "" && w.State != holt.Stopped {
+		return holt.Resuming
+	}
+	return holt.Provisioning
 }
 
 // places puts id in the line and reports how many machines there are, and

@@ -131,6 +131,7 @@ func (w *world) random(t *rapid.T, x *trouble) {
 	case "calm":
 		w.calm()
 		if !w.crash.isDead() && w.crash.at == "" {
+			x.set("", 0, "")
 			w.invariant()
 		}
 	case "crash":

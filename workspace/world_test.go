@@ -202,6 +202,9 @@ func (w *world) resting() bool {
 	}
 	inv := w.node.All()
 	for _, row := range w.rows() {
+		if row.Node != w.cfg.NodeID {
+			continue
+		}
 		s := decide(row, viewOf(row, inv))
 		if s != stepRest && !(s == stepStart && strings.HasPrefix(row.Message, "waiting:")) {
 			return false
