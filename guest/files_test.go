@@ -165,8 +165,34 @@ func TestFilesNames(t *testing.T) {
 	}
 	wantKind(t, "remove what is not empty", s.Remove(ctx, "d", false), holt.KindConflict)
 	wantKind(t, "remove the workspace", s.Remove(ctx, s.dir, true), holt.KindInvalid)
+	// A removal follows no link, not even one that it may not remove.
+	for _, dir := range []string{"kept", "d/locked"} {
+		if err := s.Mkdir(ctx, guestwire.Mkdir{Path: dir}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.put(t, "kept/file", "", guestwire.WriteOptions{})
+	s.put(t, "d/locked/x", "", guestwire.WriteOptions{})
+	if err := os.Symlink(s.dir+"/kept", s.dir+"/d/locked/link"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Chmod(ctx, guestwire.Chmod{Path: "d/locked", Mode: 0o555}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Remove(ctx, "d", true); os.Geteuid() == 0 {
+		wantKind(t, "remove with a locked directory", err, holt.KindForbidden)
+	}
+	if _, err := s.Stat(ctx, "kept/file"); err != nil {
+		t.Errorf("removed through a link: %v", err)
+	}
+	if err := s.Chmod(ctx, guestwire.Chmod{Path: "d/locked", Mode: 0o755}); err != nil {
+		t.Fatal(err)
+	}
 	if err := s.Remove(ctx, "d", true); err != nil {
 		t.Error(err)
+	}
+	if _, err := s.Stat(ctx, "kept/file"); err != nil {
+		t.Errorf("removed through a link: %v", err)
 	}
 	wantKind(t, "remove nothing", s.Remove(ctx, "d", true), holt.KindNotFound)
 	wantKind(t, "odd mode", s.Chmod(ctx, guestwire.Chmod{Path: ".", Mode: 1 << 20}), holt.KindInvalid)
@@ -374,8 +400,8 @@ func TestFilesExtractRefusesHostileEntries(t *testing.T) {
 		"a/../../evil":  archive(t, reg("a/../../evil")),
 		outside + "/x":  archive(t, reg(outside+"/x")),
 		"way/x":         archive(t, link("way", outside), reg("way/x")),
-		"up/x":          archive(t, link("up", "../outside"), reg("up/x")),
-		"up/d/x":        archive(t, link("up", "../outside"), reg("up/d/x")),
+		"up/x":          archive(t, link("up", "../../outside"), reg("up/x")),
+		"up/d/x":        archive(t, link("up", "../../outside"), reg("up/d/x")),
 		"dirlink/":      archive(t, link("dirlink", outside), tar.Header{Name: "dirlink/", Typeflag: tar.TypeDir, Mode: 0o700}),
 		"hard":          archive(t, tar.Header{Name: "hard", Typeflag: tar.TypeLink, Linkname: "../../outside/x"}),
 		"dev":           archive(t, tar.Header{Name: "dev", Typeflag: tar.TypeChar, Devmajor: 1, Devminor: 5}),

@@ -80,10 +80,7 @@ func (f *Files) Remove(path string, recursive bool) error {
 		if !recursive {
 			return os.Remove(path)
 		}
-		if _, err := os.Lstat(path); err != nil {
-			return err // RemoveAll would call it a success
-		}
-		return os.RemoveAll(path)
+		return removeTree(unix.AT_FDCWD, path, 0)
 	}))
 }
 

@@ -10,8 +10,6 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
-	"syscall"
-	"time"
 
 	"github.com/holt-ide/holt"
 	"golang.org/x/sys/unix"
@@ -35,7 +33,7 @@ func (f *Files) Extract(ctx context.Context, dir string, r io.Reader) error {
 		if err := os.MkdirAll(dir, 0o777); err != nil {
 			return err
 		}
-		x.root, err = os.OpenRoot(dir)
+		x.root, err = os.Open(dir)
 		return err
 	})
 	if err != nil {
@@ -45,12 +43,12 @@ func (f *Files) Extract(ctx context.Context, dir string, r io.Reader) error {
 	if err := x.all(); err != nil {
 		return err
 	}
-	return explain("extract to", dir, f.Rights.Do(func() error { return x.finish(dir) }))
+	return explain("extract to", dir, f.Rights.Do(func() error { return x.finish() }))
 }
 
 type extractor struct {
 	f    *Files
-	root *os.Root
+	root *os.File
 	tr   *tar.Reader
 	dirs []*tar.Header // their modes and times are set last
 	name string        // of the entry at hand, for errors
@@ -124,25 +122,20 @@ func (x *extractor) entry(h *tar.Header) error {
 		err = x.file(h)
 	case tar.TypeDir:
 		x.dirs = append(x.dirs, h)
-		err = x.f.Rights.Do(func() error { return x.root.MkdirAll(name, 0o755) })
+		err = x.dir(name)
 	case tar.TypeSymlink:
-		err = x.f.Rights.Do(func() error {
-			if err := x.clear(name); err != nil {
+		err = x.in(name, true, func(dir int, base string) error {
+			if err := makeWay(dir, base); err != nil {
 				return err
 			}
-			return x.root.Symlink(h.Linkname, name)
+			return unix.Symlinkat(h.Linkname, dir, base)
 		})
 	case tar.TypeLink:
 		old := path.Clean(h.Linkname)
 		if !filepath.IsLocal(old) {
 			return x.refuse("it links to a file out of the directory")
 		}
-		err = x.f.Rights.Do(func() error {
-			if err := x.clear(name); err != nil {
-				return err
-			}
-			return x.root.Link(old, name)
-		})
+		err = x.link(old, name)
 	case tar.TypeXGlobalHeader:
 	default:
 		return x.refuse("only files, directories and links are extracted")
@@ -152,46 +145,74 @@ func (x *extractor) entry(h *tar.Header) error {
 
 // fault names the entry in an error of the file system.
 func (x *extractor) fault(err error) error {
-	if err == nil {
-		return nil
+	if errors.Is(err, errLink) {
+		return x.refuse("it leads through a link, or through something that is no directory")
 	}
-	err = explain("extract", fmt.Sprintf("tar entry %q", x.name), err)
-	if _, ok := errors.AsType[syscall.Errno](err); holt.KindOf(err) == holt.KindInternal && !ok {
-		// os.Root has no error to test for; this one is not the kernel's.
-		return x.refuse("it leads out of the directory through a link")
+	return explain("extract", fmt.Sprintf("tar entry %q", x.name), err)
+}
+
+// in runs do with the user's rights and the directory that holds name.
+func (x *extractor) in(name string, create bool, do func(dir int, base string) error) error {
+	return x.f.Rights.Do(func() error {
+		dir, base, err := beneath(int(x.root.Fd()), name, create)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(dir)
+		return do(dir, base)
+	})
+}
+
+// makeWay prepares for a new entry: it removes what is no directory.
+func makeWay(dir int, base string) error {
+	err := unix.Unlinkat(dir, base, 0)
+	if err == unix.ENOENT {
+		return nil
 	}
 	return err
 }
 
-// clear makes way for a new entry: it removes what is no directory, and makes
-// the parents. It must run with the user's rights.
-func (x *extractor) clear(name string) error {
-	if parent := path.Dir(name); parent != "." {
-		if err := x.root.MkdirAll(parent, 0o755); err != nil {
-			return err
-		}
-	}
-	st, err := x.root.Lstat(name)
-	if errors.Is(err, os.ErrNotExist) {
+func (x *extractor) dir(name string) error {
+	if name == "." {
 		return nil
 	}
-	if err != nil {
+	return x.in(name, true, func(dir int, base string) error {
+		if err := unix.Mkdirat(dir, base, 0o755); err != unix.EEXIST {
+			return err
+		}
+		fd, err := openDir(dir, base)
+		if err == nil {
+			unix.Close(fd)
+		}
 		return err
-	}
-	if st.IsDir() {
-		return unix.EISDIR
-	}
-	return x.root.Remove(name)
+	})
+}
+
+func (x *extractor) link(old, name string) error {
+	return x.in(old, false, func(from int, oldBase string) error {
+		to, base, err := beneath(int(x.root.Fd()), name, true)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(to)
+		if err := makeWay(to, base); err != nil {
+			return err
+		}
+		return unix.Linkat(from, oldBase, to, base, 0)
+	})
 }
 
 func (x *extractor) file(h *tar.Header) error {
-	mode := os.FileMode(h.Mode) & 0o777
+	mode := uint32(h.Mode) & 0o777
 	var file *os.File
-	err := x.f.Rights.Do(func() (err error) {
-		if err := x.clear(h.Name); err != nil {
+	err := x.in(h.Name, true, func(dir int, base string) error {
+		if err := makeWay(dir, base); err != nil {
 			return err
 		}
-		file, err = x.root.OpenFile(h.Name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		fd, err := unix.Openat(dir, base, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+		if err == nil {
+			file = os.NewFile(uintptr(fd), h.Name)
+		}
 		return err
 	})
 	if err != nil {
@@ -201,12 +222,18 @@ func (x *extractor) file(h *tar.Header) error {
 	if _, err := io.Copy(file, entryReader{x}); err != nil {
 		return err
 	}
-	return x.f.Rights.Do(func() error {
-		if err := file.Chmod(mode); err != nil {
+	return x.in(h.Name, false, func(dir int, base string) error {
+		if err := file.Chmod(os.FileMode(mode)); err != nil {
 			return err
 		}
-		return x.root.Chtimes(h.Name, time.Time{}, h.ModTime)
+		return setTime(dir, base, h)
 	})
+}
+
+func setTime(dir int, base string, h *tar.Header) error {
+	mtime := unix.NsecToTimespec(h.ModTime.UnixNano())
+	omit := unix.Timespec{Nsec: unix.UTIME_OMIT}
+	return unix.UtimesNanoAt(dir, base, []unix.Timespec{omit, mtime}, unix.AT_SYMLINK_NOFOLLOW)
 }
 
 // entryReader tells errors of the stream from those of the file system.
@@ -222,21 +249,34 @@ func (e entryReader) Read(b []byte) (int, error) {
 
 // finish sets the directories' modes and times, the deepest first in the order
 // of a tar, and writes everything out. It must run with the user's rights.
-func (x *extractor) finish(dir string) error {
+func (x *extractor) finish() error {
 	for i := len(x.dirs) - 1; i >= 0; i-- {
 		h := x.dirs[i]
 		x.name = h.Name
-		if err := x.root.Chmod(h.Name, os.FileMode(h.Mode)&0o777); err != nil {
-			return x.fault(err)
-		}
-		if err := x.root.Chtimes(h.Name, time.Time{}, h.ModTime); err != nil {
+		if err := x.finishDir(h); err != nil {
 			return x.fault(err)
 		}
 	}
-	d, err := os.Open(dir)
+	return unix.Syncfs(int(x.root.Fd()))
+}
+
+func (x *extractor) finishDir(h *tar.Header) error {
+	if h.Name == "." {
+		return nil // the target's own mode is not the archive's to set
+	}
+	dir, base, err := beneath(int(x.root.Fd()), h.Name, false)
 	if err != nil {
 		return err
 	}
-	defer d.Close()
-	return unix.Syncfs(int(d.Fd()))
+	defer unix.Close(dir)
+	// Without O_DIRECTORY, with which gVisor would follow a link.
+	fd, err := unix.Openat(dir, base, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if err := unix.Fchmod(fd, uint32(h.Mode)&0o777); err != nil {
+		return err
+	}
+	return setTime(dir, base, h)
 }

@@ -157,6 +157,9 @@ func Read(proc string, root int, paths []string) (guestwire.Stats, error) {
 	var ticks uint64
 	for _, p := range procs {
 		ticks += p.Ticks
+		if p.State == 'Z' {
+			continue
+		}
 		s.Processes++
 		if p.State == 'R' || p.State == 'D' {
 			s.Running++

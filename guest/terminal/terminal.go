@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/holt-ide/holt"
@@ -47,7 +48,7 @@ type Terminal struct {
 	input    []byte
 	flushes  uint64          // interrupts that threw input away
 	exit     *guestwire.Exit // set after the last output
-	released bool            // master is closed
+	released bool            // master is closed, or about to be
 }
 
 func newTerminal(m *Manager, req guestwire.NewTerminal, argv []string, master *os.File, p *process.Process) *Terminal {
@@ -73,8 +74,15 @@ func (t *Terminal) exited() bool {
 	return t.exit != nil
 }
 
-// hangup ends the terminal as a closed window does, and returns at once.
+// hangup ends the terminal as a closed window does, and returns at once: a shell
+// that waits for input may sleep through the signal, but not through the loss of
+// its terminal.
 func (t *Terminal) hangup() {
+	t.mu.Lock()
+	t.released = true
+	t.mu.Unlock()
+	t.proc.SignalGroup(syscall.SIGHUP)
+	t.master.Close()
 	t.m.wg.Go(func() { t.proc.Hangup(hangupGrace) })
 }
 
