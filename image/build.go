@@ -39,7 +39,7 @@ func (s *Store) Build(ctx context.Context, r *Recipe, opt BuildOptions) (Image, 
 	if err := CheckName(opt.Name); err != nil {
 		return Image{}, err
 	}
-	hash, err := r.Hash(ctx)
+	hash, err := r.Hash()
 	if err != nil {
 		return Image{}, err
 	}
@@ -65,7 +65,27 @@ func (s *Store) Build(ctx context.Context, r *Recipe, opt BuildOptions) (Image, 
 			return Image{}, err
 		}
 	}
+	if err := cache.Prune(ctx, time.Now().Add(-PruneAfter)); err != nil {
+		s.log.Warn("remove old images from the cache", "err", err)
+	}
 	return s.Adopt(ctx, cache, im.ID, opt.Name, opt.Progress)
+}
+
+// PruneAfter is how long an image stays in the cache after a newer one took its
+// name: tests that started before may use it by path.
+const PruneAfter = 24 * time.Hour
+
+// Prune removes images without a name that were made before a moment. It is for
+// caches: a store that machines use may hold nameless images that they need.
+func (s *Store) Prune(ctx context.Context, before time.Time) error {
+	for _, im := range s.List() {
+		if len(im.Names) == 0 && im.Created.Before(before) {
+			if err := s.Remove(ctx, string(im.ID)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // built finds the newest whole image made from the recipe hash.

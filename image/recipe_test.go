@@ -2,12 +2,15 @@ package image
 
 import (
 	"errors"
+	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	holt "github.com/holt-ide/holt"
 )
@@ -67,7 +70,7 @@ func TestRecipeHash(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		h, err := r.Hash(t.Context())
+		h, err := r.Hash()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -210,6 +213,36 @@ func TestCacheDir(t *testing.T) {
 		if got := CacheDir(func(k string) string { return tc.env[k] }); got != tc.want {
 			t.Errorf("%v: %s, want %s", tc.env, got, tc.want)
 		}
+	}
+}
+
+func TestPrune(t *testing.T) {
+	st, err := Open(t.TempDir(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	now := time.Now()
+	for i, age := range []time.Duration{0, 48 * time.Hour, 48 * time.Hour} {
+		id := holt.ImageID(fmt.Sprintf("sha256-%064d", i))
+		im := Image{ID: id, Path: filepath.Join(st.dir, string(id)+imageExt), Created: now.Add(-age)}
+		err := st.add(im, []string{fmt.Sprint("name", min(i, 1))}, func(path string) error { return os.WriteFile(path, nil, 0o400) })
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	// 0 is young, 1 is old and lost its name to 2.
+	delete(st.names, "name0")
+	if err := st.Prune(t.Context(), now.Add(-PruneAfter)); err != nil {
+		t.Fatal(err)
+	}
+	var left []string
+	for _, im := range st.List() {
+		left = append(left, string(im.ID[len(im.ID)-1:]))
+	}
+	slices.Sort(left)
+	if !slices.Equal(left, []string{"0", "2"}) {
+		t.Errorf("left %q, want 0 and 2", left)
 	}
 }
 

@@ -55,7 +55,7 @@ func run(ctx context.Context, names []string, rebuild bool) error {
 		}
 		fmt.Printf("image %s  %s  %s  %.1f s\n", name, im.ID, holt.FormatSize(im.Size), time.Since(began).Seconds())
 	}
-	return nil
+	return st.Prune(ctx, time.Now().Add(-image.PruneAfter))
 }
 
 // show draws progress: one changing line on a terminal, one line for each
