@@ -178,10 +178,16 @@ func (a *Agent) Serve(ctx context.Context, ln net.Listener) error {
 	return fmt.Errorf("serve: %w", err)
 }
 
-// Close ends what the agent started and waits for it. Serve must have returned.
+// Close ends what the agent started and waits for it; with ReapAll also what
+// that has left behind. Serve must have returned.
 func (a *Agent) Close() {
 	a.terminals.Close()
 	a.processes.Kill()
+	if a.opt.ReapAll {
+		if err := a.endProcesses(context.Background(), 0); err != nil {
+			a.log.Error("close", "err", err)
+		}
+	}
 	a.processes.Close()
 	a.rights.Close()
 }

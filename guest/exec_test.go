@@ -60,7 +60,7 @@ func TestExecOutcomes(t *testing.T) {
 		"relative cwd":   {exec: guestwire.Exec{Cmd: []string{"sh", "-c", "basename $PWD"}, Cwd: "."}, out: "workspace\n"},
 		"environment": {exec: guestwire.Exec{Cmd: []string{"sh", "-c", "echo $HOLT $HOLT_WORKSPACE $LANG $USER $X $TERM$HOLT_AGENT"},
 			Env: map[string]string{"X": "y"}}, out: "1 demo C.UTF-8 dev y\n"},
-		"orphan holds the pipe": {exec: sh("sleep 1000 & echo started"), out: "started\n"},
+		"orphan holds the pipe": {exec: sh("sleep 5 & echo started"), out: "started\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var in io.Reader

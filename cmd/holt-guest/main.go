@@ -14,6 +14,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"os"
 	"os/signal"
@@ -94,6 +95,10 @@ func signals(init bool) context.Context {
 // prepare sets what children inherit.
 func prepare(cfg guestwire.Config, log *slog.Logger) {
 	unix.Umask(0o022)
+	// Whatever was left open by who started the agent is not for user processes.
+	if err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		log.Warn("inherited descriptors stay open in children", "err", err)
+	}
 	if cfg.Processes > 0 && os.Geteuid() == 0 {
 		// On the agent itself, which is exempt as root, and so on all children.
 		lim := &unix.Rlimit{Cur: uint64(cfg.Processes), Max: uint64(cfg.Processes)}

@@ -22,7 +22,9 @@ const (
 	fillRate   = 4 * holt.GiB
 	soonest    = 50 * time.Millisecond
 	latest     = time.Second
-	lookAround = 2 * time.Second // between looks at processes and disks
+	// Between looks at processes and disks; less when many processes run.
+	lookAround = 2 * time.Second
+	lookCloser = 200 * time.Millisecond
 	// quiet is the least time between two events of one name and place.
 	quiet = 30 * time.Second
 )
@@ -42,7 +44,8 @@ type Guard struct {
 	Log       *slog.Logger
 	Processes int64 // most processes and threads; 0 is not watched
 
-	told map[string]time.Time
+	told    map[string]time.Time
+	crowded bool // more than half of the processes are in use
 }
 
 // Run watches until ctx ends.
@@ -51,10 +54,13 @@ func (g *Guard) Run(ctx context.Context) {
 	var around time.Time
 	for {
 		wait := g.memory(ctx)
-		if now := time.Now(); now.Sub(around) >= lookAround {
+		if now := time.Now(); now.Sub(around) >= lookAround || g.crowded {
 			around = now
-			g.processes()
+			g.crowded = g.processes()
 			g.disks()
+		}
+		if g.crowded {
+			wait = min(wait, lookCloser)
 		}
 		if !sleep(ctx, wait) {
 			return
@@ -128,14 +134,15 @@ func (g *Guard) awaitDeath(ctx context.Context, pid int) {
 	}
 }
 
-func (g *Guard) processes() {
+// processes reports whether more than half of the allowed are in use.
+func (g *Guard) processes() (crowded bool) {
 	if g.Processes <= 0 {
-		return
+		return false
 	}
 	procs, err := g.System.Processes()
 	if err != nil {
 		g.Log.Error("processes are not guarded", "err", err)
-		return
+		return false
 	}
 	var have int64
 	names := map[string]int64{}
@@ -147,11 +154,12 @@ func (g *Guard) processes() {
 			most = p.Comm
 		}
 	}
-	// A bomb at the limit comes and goes by a few between two looks.
-	if have >= g.Processes-g.Processes/50 {
-		g.tell(guestwire.EventProcessLimit, "", fmt.Sprintf("%d of %d processes and threads are in use, %d by %s: no new ones start",
+	// A bomb at the limit comes and goes between two looks.
+	if have >= g.Processes-g.Processes/10 {
+		g.tell(guestwire.EventProcessLimit, "", fmt.Sprintf("%d of %d processes and threads are in use, %d by %s: at the limit no new ones start",
 			have, g.Processes, names[most], most))
 	}
+	return have > g.Processes/2
 }
 
 func (g *Guard) disks() {
