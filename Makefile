@@ -47,7 +47,7 @@ bin/runsc: go.mod cmd/runsc/main.go
 	@if [ ! -x '$(RUNSC_CACHED)' ]; then \
 	  echo 'building runsc $(RUNSC_VERSION), once (about two minutes of CPU)'; \
 	  mkdir -p '$(dir $(RUNSC_CACHED))'; \
-	  $(GOBUILD) -o '$(RUNSC_CACHED).new' ./cmd/runsc; \
+	  $(GOBUILD) -ldflags='-s -w' -o '$(RUNSC_CACHED).new' ./cmd/runsc; \
 	  mv '$(RUNSC_CACHED).new' '$(RUNSC_CACHED)'; \
 	fi
 	@mkdir -p bin
