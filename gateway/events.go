@@ -18,20 +18,25 @@ import (
 )
 
 func (g *Gateway) registerEvents(rest huma.API) {
-	op(rest, "GET", "/events", "events", "Follow what happens to all workspaces", g.allEvents, eventStream)
+	op(rest, "GET", "/events", "events", "Follow what happens to all workspaces", g.allEvents, eventStream(rest))
 	op(rest, "GET", "/workspaces/{workspace}/log", "workspace-log", "List or follow what happened to a workspace", g.workspaceLog, func(o *huma.Operation) {
 		o.Description = "A page of events; with follow, a stream of server-sent events that begins with those after since."
+		o.Responses = map[string]*huma.Response{"200": {Description: "The events", Content: map[string]*huma.MediaType{
+			"application/json": {Schema: schemaOf[api.Log](rest)}, "text/event-stream": {Schema: schemaOf[api.Event](rest)},
+		}}}
 	})
 }
 
 // eventStream describes an answer that is a stream of server-sent events.
-func eventStream(o *huma.Operation) {
-	o.Description = "Server-sent events whose id is the number of the event and whose data is an Event. A stream that broke goes on after " +
-		"Last-Event-ID or since; a reader that is too slow is dropped."
-	o.Responses = map[string]*huma.Response{"200": {
-		Description: "The stream, without end",
-		Content:     map[string]*huma.MediaType{"text/event-stream": {Schema: &huma.Schema{Type: "string"}}},
-	}}
+func eventStream(rest huma.API) func(*huma.Operation) {
+	return func(o *huma.Operation) {
+		o.Description = "Server-sent events whose id is the number of the event and whose data is an Event. A stream that broke goes on after " +
+			"Last-Event-ID or since; a reader that is too slow is dropped."
+		o.Responses = map[string]*huma.Response{"200": {
+			Description: "The stream, without end",
+			Content:     map[string]*huma.MediaType{"text/event-stream": {Schema: schemaOf[api.Event](rest)}},
+		}}
+	}
 }
 
 // Resume is where a reader of events continues.

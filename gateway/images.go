@@ -16,16 +16,18 @@ import (
 
 func (g *Gateway) registerImages(rest huma.API) {
 	op(rest, "GET", "/images", "list-images", "List images", g.listImages)
-	op(rest, "POST", "/images/build", "build-image", "Build an image from a recipe of the server", g.buildImage, progressStream)
-	op(rest, "POST", "/images/pull", "pull-image", "Fetch an image from a registry", g.pullImage, progressStream)
+	op(rest, "POST", "/images/build", "build-image", "Build an image from a recipe of the server", g.buildImage, progressStream(rest))
+	op(rest, "POST", "/images/pull", "pull-image", "Fetch an image from a registry", g.pullImage, progressStream(rest))
 }
 
 // progressStream describes an answer that is a stream of [api.Progress].
-func progressStream(o *huma.Operation) {
-	o.Responses = map[string]*huma.Response{"200": {
-		Description: "One JSON object a line: progress, and at last the image or a problem",
-		Content:     map[string]*huma.MediaType{"application/x-ndjson": {Schema: &huma.Schema{Type: "string"}}},
-	}}
+func progressStream(rest huma.API) func(*huma.Operation) {
+	return func(o *huma.Operation) {
+		o.Responses = map[string]*huma.Response{"200": {
+			Description: "One JSON object a line: progress, and at last the image or a problem",
+			Content:     map[string]*huma.MediaType{"application/x-ndjson": {Schema: schemaOf[api.Progress](rest)}},
+		}}
+	}
 }
 
 func (g *Gateway) listImages(ctx context.Context, _ *struct{}) (*answer[api.ImageList], error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"reflect"
 	"strings"
 	"time"
 
@@ -150,6 +151,13 @@ func op[I, O any](rest huma.API, method, path, id, summary string, handle func(c
 		}
 		return out, nil
 	})
+}
+
+// schemaOf returns the description of T, for answers that the REST library does
+// not write itself.
+func schemaOf[T any](rest huma.API) *huma.Schema {
+	t := reflect.TypeFor[T]()
+	return rest.OpenAPI().Components.Schemas.Schema(t, true, t.Name())
 }
 
 // status sets the status of success.
