@@ -409,3 +409,35 @@ func TestTerminalRefusals(t *testing.T) {
 		})
 	}
 }
+
+// An interrupt overtakes input that the program does not read.
+func TestTerminalInterruptOvertakesInput(t *testing.T) {
+	s := serve(t)
+	v := s.attach(t, "t", guestwire.Attach{Create: true})
+	v.types("stty -echo; bind 'set enable-bracketed-paste off'; sh -c 'echo sl''eeping; exec sleep 1000'\n")
+	v.shows("sleeping\r\n")
+	for range 64 {
+		v.types(strings.Repeat("false\n", 5000))
+	}
+	v.types("\x03")
+	eventually(t, "the program is interrupted", func() bool {
+		st, err := s.Stats(within(t))
+		return err == nil && st.Processes == 1
+	})
+	v.types("\x03\necho $((40+2))-and-back\n")
+	v.shows("42-and-back")
+}
+
+// Input beyond the bound is dropped and told, not queued for ever.
+func TestTerminalInputIsBounded(t *testing.T) {
+	s := serve(t)
+	if _, err := s.CreateTerminal(within(t), guestwire.NewTerminal{ID: "deaf", Cmd: []string{"sh", "-c", "stty raw -echo; echo raw; exec sleep 1000"}}); err != nil {
+		t.Fatal(err)
+	}
+	v := s.attach(t, "deaf", guestwire.Attach{})
+	v.shows("raw")
+	for range 160 { // 5 MiB
+		v.types(strings.Repeat("x", guestwire.MaxChunk))
+	}
+	v.until("it is told", func() bool { return strings.Contains(v.last[guestwire.TypeError].Text, "input dropped") })
+}

@@ -19,9 +19,9 @@ import (
 const (
 	// Memory is looked at again before it could be gone: fillRate bytes per
 	// second is faster than a guest can touch fresh pages.
-	fillRate   = 4 * holt.GiB
-	soonest    = 50 * time.Millisecond
-	latest     = time.Second
+	fillRate = 4 * holt.GiB
+	soonest  = 50 * time.Millisecond
+	latest   = time.Second
 	// Between looks at processes and disks; less when many processes run.
 	lookAround = 2 * time.Second
 	lookCloser = 200 * time.Millisecond
