@@ -49,9 +49,12 @@ func TestMainJob(t *testing.T) {
 	before := setGoing(t, s, "python")
 
 	s.Must(t, "suspend", "python")
-	if w := s.Show(t, "python"); w.State != string(holt.Suspended) || w.Snapshot == nil || w.SandboxID != "" {
-		t.Fatalf("suspended workspace: %+v", w)
-	}
+	eventually(t, func() error { // the sandbox is released after the state is safe
+		if w := s.Show(t, "python"); w.State != string(holt.Suspended) || w.Snapshot == nil || w.SandboxID != "" {
+			return fmt.Errorf("suspended workspace: %+v", w)
+		}
+		return nil
+	})
 	s.Kill(t)
 	s.Start(t)
 	// The machines that ran were left alone; nothing was restarted.
@@ -206,7 +209,8 @@ func (m *terminal) expect(want string) string {
 	for !strings.Contains(m.text.String(), want) {
 		f, err := m.s.Receive(ctx)
 		if err != nil {
-			m.t.Fatalf("waiting for %q: %v; read %q", want, err, m.text.String())
+			all := m.text.String()
+			m.t.Fatalf("waiting for %q: %v; last read %q", want, err, all[max(0, len(all)-500):])
 		}
 		if f.Type != guestwire.TypeOutput {
 			continue
@@ -240,7 +244,7 @@ func TestDaemonCrash(t *testing.T) {
 	s := server.Start(t)
 	s.Must(t, "create", "alive")
 	term := attach(t, s, "alive", 0)
-	term.typeLine("i=0; while [ $i -lt 2000 ]; do i=$((i+1)); echo line-$i; sleep 0.005; done; echo all-done")
+	term.typeLine("i=0; while [ $i -lt 500 ]; do i=$((i+1)); echo line-$i; sleep 0.01; done; echo all-done")
 	term.expect("\nline-20\r")
 	seen := term.seen
 	before := s.Show(t, "alive")
@@ -253,7 +257,7 @@ func TestDaemonCrash(t *testing.T) {
 	again := attach(t, s, "alive", seen)
 	defer again.close()
 	text := term.text.String() + again.expect("\nall-done")
-	for i := 1; i <= 2000; i++ {
+	for i := 1; i <= 500; i++ {
 		if n := strings.Count(text, fmt.Sprintf("line-%d\r\n", i)); n != 1 {
 			t.Fatalf("line %d came %d times", i, n)
 		}
