@@ -37,9 +37,6 @@ func (m *Manager) running(ctx context.Context, seen meta.Workspace, verb, messag
 	if seen.Attempts > 0 {
 		message = ""
 	}
-	if err := m.cfg.Store.Workspaces().Touch(ctx, seen.ID, m.cfg.Now()); err != nil {
-		m.cfg.Log.Warn("touch workspace", "workspace", seen.ID, "err", err)
-	}
 	m.active.reset(seen.ID, m.cfg.Now())
 	err := m.settle(seen, verb, func(w *meta.Workspace) []note {
 		w.State, w.Attempts, w.Message = holt.Running, 0, message

@@ -137,7 +137,7 @@ func TestProvisionFailures(t *testing.T) {
 	} {
 		t.Run(fmt.Sprint(c.kind, c.times), func(t *testing.T) {
 			w := newWorld(t)
-			w.node.Script = failing("Provision", c.times, c.kind)
+			w.node.Follow(failing("Provision", c.times, c.kind))
 			if _, err := w.m.Create(t.Context(), CreateRequest{Name: "a"}); err != nil {
 				t.Fatal(err)
 			}
@@ -158,7 +158,7 @@ func TestProvisionFailures(t *testing.T) {
 			if _, err := w.m.Wake(t.Context(), a.ID); !holt.IsKind(err, holt.KindConflict) || !strings.Contains(err.Error(), "holt resume a") {
 				t.Errorf("wake of a failed workspace: %v", err)
 			}
-			w.node.Script = nil
+			w.node.Follow(nil)
 			w.want("a", holt.WantRunning)
 			w.reach("a", holt.Running)
 			w.invariant()
@@ -170,7 +170,7 @@ func TestProvisionFailures(t *testing.T) {
 func TestRefusedSuspend(t *testing.T) {
 	w := newWorld(t)
 	a := w.running("a")
-	w.node.Script = failing("Freeze", 1, holt.KindNoSpace)
+	w.node.Follow(failing("Freeze", 1, holt.KindNoSpace))
 	w.want("a", holt.WantSuspended)
 	w.eventually("the refusal is told", func() bool { return w.row("a").Message != "" })
 	w.calm()
@@ -233,7 +233,7 @@ func TestResumeWithoutSpace(t *testing.T) {
 	a := w.running("a")
 	w.want("a", holt.WantSuspended)
 	s := w.reach("a", holt.Suspended)
-	w.node.Script = failing("Resume", 6, holt.KindNoSpace)
+	w.node.Follow(failing("Resume", 6, holt.KindNoSpace))
 	w.want("a", holt.WantRunning)
 	got := w.reach("a", holt.Failed)
 	if got.Snapshot != s.Snapshot {
@@ -250,7 +250,7 @@ func TestResumeWithoutSpace(t *testing.T) {
 	// An error that nobody understands is tried three times, then the files go on.
 	w.want("a", holt.WantSuspended)
 	w.reach("a", holt.Suspended)
-	w.node.Script = failing("Resume", 99, holt.KindInternal)
+	w.node.Follow(failing("Resume", 99, holt.KindInternal))
 	w.want("a", holt.WantRunning)
 	got = w.reach("a", holt.Running)
 	if m, _ := w.node.Machine(got.Sandbox); m.Memory != "fresh" || got.Message == "" {
@@ -301,7 +301,7 @@ func TestInterruptions(t *testing.T) {
 			w := newWorld(t)
 			c.before(w)
 			entered := make(chan holt.WorkspaceID, 10)
-			w.node.Script = scriptednode.Stall(c.method, entered, nil) // only cancelling ends it
+			w.node.Follow(scriptednode.Stall(c.method, entered, nil)) // only cancelling ends it
 			w.want("a", c.begin)
 			<-entered
 			if err := c.then(w, w.row("a").ID); err != nil {
@@ -326,7 +326,7 @@ func TestCommandsTakeTurns(t *testing.T) {
 	w := newWorld(t)
 	a := w.running("a")
 	entered, until := make(chan holt.WorkspaceID, 10), make(chan struct{})
-	w.node.Script = scriptednode.Stall("Freeze", entered, until)
+	w.node.Follow(scriptednode.Stall("Freeze", entered, until))
 	if _, err := w.m.Fork(t.Context(), "a", "b"); err != nil {
 		t.Fatal(err)
 	}
@@ -343,10 +343,10 @@ func TestCommandsTakeTurns(t *testing.T) {
 	for len(entered) > 0 {
 		<-entered
 	}
-	w.node.Script = nil
+	w.node.Follow(nil)
 	w.want("a", holt.WantRunning)
 	w.reach("a", holt.Running)
-	w.node.Script = scriptednode.Stall("Freeze", entered, until)
+	w.node.Follow(scriptednode.Stall("Freeze", entered, until))
 	w.want("a", holt.WantSuspended)
 	<-entered
 	woken := make(chan error, 1)

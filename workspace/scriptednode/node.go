@@ -44,13 +44,8 @@ type Node struct {
 	// half done, with names such as "node.freeze.frozen". Set it before use.
 	Point func(string)
 
-	// Script, when set, is called at the start of every call with the name of the
-	// method. An error makes the call fail having done nothing, except that
-	// Freeze, Provision and Resume clean up as their contract says. It may block
-	// until ctx ends. Set it before use.
-	Script func(ctx context.Context, method string, ws holt.WorkspaceID) error
-
 	mu        sync.Mutex
+	script    Script
 	machines  map[holt.SandboxID]*Machine
 	snapshots map[holt.SnapshotID]*Saved
 	volumes   map[holt.WorkspaceID]string
@@ -60,6 +55,13 @@ type Node struct {
 	calls     map[string]int
 	notices   chan hostwire.Notice
 }
+
+// Script is called at the start of every call with the name of the method. An
+// error makes the call fail having done nothing. It may block until ctx ends.
+type Script func(ctx context.Context, method string, ws holt.WorkspaceID) error
+
+// Follow makes the node follow a script from the next call on; nil ends it.
+func (n *Node) Follow(s Script) { n.locked(func() { n.script = s }) }
 
 // New returns an empty node.
 func New() *Node {
@@ -81,14 +83,15 @@ func (n *Node) enter(ctx context.Context, method string, ws holt.WorkspaceID) (l
 	if ws != "" {
 		n.busy[ws] = method
 	}
+	script := n.script
 	n.mu.Unlock()
 	leave = func() {
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		delete(n.busy, ws)
 	}
-	if n.Script != nil {
-		if err := n.Script(ctx, method, ws); err != nil {
+	if script != nil {
+		if err := script(ctx, method, ws); err != nil {
 			leave()
 			return nil, err
 		}

@@ -141,7 +141,7 @@ func (n *Node) All() (inv hostwire.Inventory) {
 
 // Stall returns a script that makes the method wait until the channel is closed
 // or the call is cancelled; entered receives once per call.
-func Stall(method string, entered chan<- holt.WorkspaceID, until <-chan struct{}) func(context.Context, string, holt.WorkspaceID) error {
+func Stall(method string, entered chan<- holt.WorkspaceID, until <-chan struct{}) Script {
 	return func(ctx context.Context, m string, ws holt.WorkspaceID) error {
 		if m != method {
 			return nil
