@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -30,6 +31,15 @@ func (c *Client) Guest(nameOrID string, wake bool) *guestwire.Client {
 			}
 		},
 	})
+}
+
+// Explain returns err of a session, put so that it says what to do when not the
+// guest agent but the server itself could not be reached.
+func (c *Client) Explain(ctx context.Context, err error) error {
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" && ctx.Err() == nil {
+		return c.unreachable(ctx, op)
+	}
+	return err
 }
 
 // DialPort opens a byte stream to a TCP port inside a workspace, and wakes the

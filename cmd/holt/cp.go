@@ -36,9 +36,9 @@ ends in /. stands for what is in it. Otherwise DST is the name of the copy.`,
 			defer m.end()
 			switch {
 			case fromRemote && !toRemote:
-				return download(ctx, c.Guest(from, true), fromPath, toPath, m)
+				return c.Explain(ctx, download(ctx, c.Guest(from, true), fromPath, toPath, m))
 			case toRemote && !fromRemote:
-				return upload(ctx, c.Guest(to, true), fromPath, toPath, m)
+				return c.Explain(ctx, upload(ctx, c.Guest(to, true), fromPath, toPath, m))
 			}
 			return &exitError{code: exitUsage, err: fmt.Errorf("one of SRC and DST is in a workspace, as NAME:PATH, and the other is here")}
 		}),
@@ -60,16 +60,6 @@ func splitPlace(s string) (name, p string, remote bool) {
 // contents reports whether a source path stands for what is in the directory.
 func contents(p string) bool {
 	return p == "." || p == ".." || strings.HasSuffix(p, "/.") || strings.HasSuffix(p, "/..")
-}
-
-// guestDir is where relative paths in a workspace begin.
-const guestDir = "/workspace"
-
-func guestPath(p string) string {
-	if !path.IsAbs(p) {
-		p = guestDir + "/" + p
-	}
-	return path.Clean(p)
 }
 
 // upload copies the local src to dst in the workspace.
@@ -100,7 +90,7 @@ func upload(ctx context.Context, g *guestwire.Client, src, dst string, m *meter)
 // uploadTarget decides in which directory of the workspace a copy is unpacked,
 // and under which name; "" unpacks the content of a directory.
 func uploadTarget(ctx context.Context, g *guestwire.Client, src, dst string, srcIsDir bool) (dir, name string, err error) {
-	full := guestPath(dst)
+	full := path.Clean(dst)
 	info, err := g.Stat(ctx, full)
 	isDir := err == nil && (info.Type == guestwire.TypeDir || info.Points == guestwire.TypeDir)
 	switch {
@@ -124,7 +114,7 @@ func uploadTarget(ctx context.Context, g *guestwire.Client, src, dst string, src
 
 // download copies src in the workspace to the local dst.
 func download(ctx context.Context, g *guestwire.Client, src, dst string, m *meter) error {
-	full := guestPath(src)
+	full := path.Clean(src)
 	info, err := g.Stat(ctx, full)
 	if err != nil {
 		return err

@@ -104,7 +104,7 @@ func (a *app) exec(ctx context.Context, name string, cmd []string, f execFlags) 
 	defer signal.Stop(signals)
 	s, err := startExec(ctx, c.Guest(name, true), req, signals)
 	if err != nil {
-		return 0, err
+		return 0, c.Explain(ctx, err)
 	}
 	defer s.Abort()
 	if req.TTY {

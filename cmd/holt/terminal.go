@@ -72,7 +72,7 @@ func (a *app) terminal(ctx context.Context, c *client.Client, name string, id ho
 
 	session, err := t.connect(ctx, true)
 	if err != nil {
-		return err
+		return c.Explain(ctx, err)
 	}
 	restore, err := t.tty.raw()
 	if err != nil {

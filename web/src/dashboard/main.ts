@@ -30,7 +30,7 @@ whenSignedOut(() => {
 });
 
 function follow(): void {
-  const name = decodeURIComponent(location.hash.slice(1));
+  const name = location.hash.replace(/^#\/?/, '');
   store.dispatch({ type: 'selected', name: name === '' ? undefined : name });
 }
 window.addEventListener('hashchange', follow);
