@@ -191,8 +191,18 @@ func (m *Manager) look(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("list what exists: %w", err)
 	}
+	occupied := 0
 	for _, w := range rows {
-		if decide(w, viewOf(w, inv)) != stepRest {
+		if occupies(w.State) {
+			occupied++
+		}
+	}
+	full := m.cfg.MaxRunning > 0 && occupied >= m.cfg.MaxRunning
+	for _, w := range rows {
+		switch s := decide(w, viewOf(w, inv)); {
+		case s == stepRest:
+		case s == stepStart && full && w.Message != "": // waits in line, which is kicked
+		default:
 			m.kick(w.ID)
 		}
 	}

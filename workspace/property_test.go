@@ -160,6 +160,9 @@ func (w *world) random(t *rapid.T, x *trouble) {
 // The points above must be those that exist: a name that nobody passes would
 // test nothing.
 func TestPointsExist(t *testing.T) {
+	if underRace {
+		t.Skip("the same runs are part of TestKillEverywhere")
+	}
 	passed := map[string]bool{"thaw.before": true, "node.release": true, "collect.before-release": true, "collect.before-discard": true}
 	for _, v := range story {
 		w := newWorld(t)

@@ -43,6 +43,9 @@ func (m *Manager) Wait(ctx context.Context, id holt.WorkspaceID, until func(meta
 			err = m.nap(ctx, ring)
 		}
 		if errors.Is(err, context.DeadlineExceeded) {
+			if w.ID == "" {
+				return w, holt.Wrap(holt.KindTimeout, err, "the database did not answer in time")
+			}
 			text := "it is still " + string(w.State)
 			if w.Message != "" {
 				text += ": " + w.Message

@@ -3,6 +3,7 @@ package workspace
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -100,8 +101,34 @@ func newWorld(t *testing.T, edit ...func(*Config)) *world {
 	return w
 }
 
+// empty is the content of a migrated database without rows: making one takes
+// longer than most tests.
+var empty = sync.OnceValues(func() ([]byte, error) {
+	dir, err := os.MkdirTemp("", "holt-empty-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	file := filepath.Join(dir, "holt.db")
+	s, err := sql.Open(context.Background(), "sqlite:"+file)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Close(); err != nil { // the last one out empties the WAL into the file
+		return nil, err
+	}
+	return os.ReadFile(file)
+})
+
 func bareWorld(t fataler, ctx context.Context, dir string, edit ...func(*Config)) *world {
 	w := &world{t: t, ctx: ctx, file: filepath.Join(dir, "holt.db"), node: scriptednode.New()}
+	content, err := empty()
+	if err == nil {
+		err = os.WriteFile(w.file, content, 0o600)
+	}
+	if err != nil {
+		t.Fatalf("prepare database: %v", err)
+	}
 	w.cfg = Config{Node: w.node, NodeID: "n1", Images: images{}, Backoff: time.Millisecond, Tick: 20 * time.Millisecond, Sample: time.Hour}
 	for _, f := range edit {
 		f(&w.cfg)
