@@ -59,7 +59,7 @@ func TestWatchOverflowBecomesARescan(t *testing.T) {
 		})
 	}()
 	<-ready
-	for i := range limit + 100 {
+	for i := range 2 * limit { // some are on their way already
 		// Two files in turn: the kernel merges equal events in a row.
 		if err := os.Chmod(fmt.Sprintf("%s/%d", dir, i%2), 0o600); err != nil {
 			t.Fatal(err)

@@ -55,10 +55,11 @@ func SetSize(master *os.File, cols, rows uint16) error {
 	})
 }
 
-// Interrupt signals the foreground group when the terminal is in a mode in which
-// char does that, and reports whether it was. It is for an input queue so full
-// that the character itself could not get in.
-func Interrupt(master *os.File, char byte) (done bool) {
+// Interrupt is for an input queue so full that the interrupt character char could
+// not get in. In a mode in which char interrupts it signals the foreground group.
+// Where only a process of the terminal may ask for that group (gVisor), it
+// throws the queue away instead: then char has room and must be written.
+func Interrupt(master *os.File, char byte) (signalled, flushed bool) {
 	control(master, func(fd int) error {
 		tio, err := unix.IoctlGetTermios(fd, unix.TCGETS)
 		if err != nil || tio.Lflag&unix.ISIG == 0 || tio.Cc[unix.VINTR] != char {
@@ -66,12 +67,13 @@ func Interrupt(master *os.File, char byte) (done bool) {
 		}
 		group, err := unix.IoctlGetInt(fd, unix.TIOCGPGRP)
 		if err != nil || group <= 1 {
+			flushed = unix.IoctlSetInt(fd, unix.TCFLSH, unix.TCOFLUSH) == nil
 			return err
 		}
-		done = unix.Kill(-group, unix.SIGINT) == nil
+		signalled = unix.Kill(-group, unix.SIGINT) == nil
 		return nil
 	})
-	return done
+	return signalled, flushed
 }
 
 func control(f *os.File, do func(fd int) error) error {

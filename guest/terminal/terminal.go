@@ -200,6 +200,7 @@ func (t *Terminal) writeInput() {
 		t.mu.Lock()
 		// Small pieces, so that an interrupt can overtake a long paste.
 		chunk, flushes := t.input[:min(len(t.input), 1024)], t.flushes
+		t.master.SetWriteDeadline(time.Time{})
 		t.mu.Unlock()
 		if len(chunk) == 0 {
 			select {
@@ -232,10 +233,17 @@ func (t *Terminal) write(p []byte) error {
 		return io.EOF
 	}
 	t.m.input.Add(uint64(len(p)))
-	if len(p) == 1 && p[0] == interrupt && len(t.input) > 0 && pty.Interrupt(t.master, interrupt) {
-		t.input = nil
-		t.flushes++
-		return nil
+	if len(p) == 1 && p[0] == interrupt && len(t.input) > 0 {
+		signalled, flushed := pty.Interrupt(t.master, interrupt)
+		if signalled || flushed {
+			t.input = nil
+			t.flushes++
+			// The write under way may not hear that there is room again.
+			t.master.SetWriteDeadline(time.Unix(1, 0))
+		}
+		if signalled {
+			return nil
+		}
 	}
 	if len(t.input)+len(p) > maxInput {
 		return holt.Errorf(holt.KindLimit, "input dropped: the program does not read and %s wait for it", holt.FormatSize(int64(len(t.input))))
