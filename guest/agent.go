@@ -161,7 +161,7 @@ func (a *Agent) Serve(ctx context.Context, ln net.Listener) error {
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		g := guard.Guard{System: guard.NewSystem(proc, os.Getpid(), a.watched()), Events: a.events, Log: a.log, Processes: a.cfg.Processes}
+		g := guard.Guard{System: guard.NewSystem(proc, os.Getpid(), a.watched()), Events: a.events, Log: a.log, Processes: a.cfg.Processes, Memory: a.cfg.Memory}
 		g.Run(ctx)
 	})
 	stop := context.AfterFunc(ctx, func() { srv.Close() })

@@ -1,6 +1,7 @@
 // Package guard watches the limits of the machine from inside, names what
 // happens at them, and keeps the machine alive when memory runs out: it kills
-// the user process that holds most before the sandbox itself would be killed.
+// what holds most, one process or a crowd of small ones, before the sandbox
+// itself would be killed.
 package guard
 
 import (
@@ -34,7 +35,7 @@ type System interface {
 	Memory() (total, available int64, err error)
 	Processes() ([]stats.Process, error)
 	Disks() []guestwire.Disk
-	Kill(pid int) error
+	Kill(pid int) error // a negative one is a process group, as in kill(2)
 }
 
 // Guard watches one machine.
@@ -43,6 +44,7 @@ type Guard struct {
 	Events    *event.Log
 	Log       *slog.Logger
 	Processes int64 // most processes and threads; 0 is not watched
+	Memory    int64 // bytes for processes and tmpfs; 0 is all that the machine shows
 
 	told    map[string]time.Time
 	crowded bool // more than half of the processes are in use
@@ -86,6 +88,10 @@ func (g *Guard) memory(ctx context.Context) time.Duration {
 		g.Log.Error("memory is not guarded", "err", err)
 		return latest
 	}
+	if g.Memory > 0 && g.Memory < total {
+		// The rest is for the sandbox's own kernel, which the guest cannot see.
+		total, available = g.Memory, max(0, available-(total-g.Memory))
+	}
 	if available >= total/20 {
 		wait := time.Duration(float64(available) / float64(fillRate) * float64(time.Second))
 		return min(max(wait, soonest), latest)
@@ -95,30 +101,67 @@ func (g *Guard) memory(ctx context.Context) time.Duration {
 		g.Log.Error("memory is not guarded", "err", err)
 		return latest
 	}
-	var victim stats.Process
-	for _, p := range procs {
-		if p.RSS > victim.RSS && p.State != 'Z' {
-			victim = p
-		}
-	}
-	if victim.RSS < total/20 {
+	victim := heaviest(procs, total/20)
+	if victim.rss < total/20 {
 		g.tell(guestwire.EventMemoryLimit, "", fmt.Sprintf(
 			"%s of %s memory are left, and no process holds much: remove files from /tmp and /dev/shm",
 			holt.FormatSize(available), holt.FormatSize(total)))
 		return latest
 	}
-	if err := g.System.Kill(victim.PID); err != nil {
-		g.Log.Error("kill for memory", "pid", victim.PID, "err", err)
+	if err := g.System.Kill(victim.pid); err != nil {
+		g.Log.Error("kill for memory", "pid", victim.pid, "err", err)
 		return soonest
 	}
-	g.Events.Add(guestwire.EventMemoryLimit, fmt.Sprintf("killed %s (pid %d, %s): %s of %s memory were left",
-		victim.Comm, victim.PID, holt.FormatSize(victim.RSS), holt.FormatSize(available), holt.FormatSize(total)))
-	g.awaitDeath(ctx, victim.PID)
+	g.Events.Add(guestwire.EventMemoryLimit, fmt.Sprintf("killed %s: %s of %s memory were left",
+		victim, holt.FormatSize(available), holt.FormatSize(total)))
+	g.awaitDeath(ctx, victim)
 	return soonest
 }
 
-// awaitDeath waits at most a second, so that one shortage kills one process.
-func (g *Guard) awaitDeath(ctx context.Context, pid int) {
+// victim is one process, or the processes of one group that are small one by one.
+type victim struct {
+	pid   int // as for kill(2): a group is negative
+	comm  string
+	rss   int64 // bytes
+	count int
+}
+
+// String names the victim for the user.
+func (v victim) String() string {
+	if v.pid < 0 {
+		return fmt.Sprintf("%d processes such as %s (group %d, %s)", v.count, v.comm, -v.pid, holt.FormatSize(v.rss))
+	}
+	return fmt.Sprintf("%s (pid %d, %s)", v.comm, v.pid, holt.FormatSize(v.rss))
+}
+
+// has reports whether p is the victim or one of it.
+func (v victim) has(p stats.Process) bool { return p.PID == v.pid || p.Group == -v.pid }
+
+// heaviest returns what holds most memory. Processes below small count together
+// with their group: a crowd of them is a fork bomb, where killing one frees
+// nothing.
+func heaviest(procs []stats.Process, small int64) victim {
+	var most victim
+	groups := map[int]victim{}
+	for _, p := range procs {
+		v := victim{p.PID, p.Comm, p.RSS, 1}
+		if p.State == 'Z' {
+			continue
+		}
+		if p.RSS < small && p.Group > 1 {
+			g := groups[p.Group]
+			v = victim{-p.Group, p.Comm, g.rss + p.RSS, g.count + 1}
+			groups[p.Group] = v
+		}
+		if v.rss > most.rss {
+			most = v
+		}
+	}
+	return most
+}
+
+// awaitDeath waits at most a second, so that one shortage has one victim.
+func (g *Guard) awaitDeath(ctx context.Context, v victim) {
 	for range int(time.Second / soonest) {
 		procs, err := g.System.Processes()
 		if err != nil {
@@ -126,7 +169,7 @@ func (g *Guard) awaitDeath(ctx context.Context, pid int) {
 		}
 		alive := false
 		for _, p := range procs {
-			alive = alive || (p.PID == pid && p.State != 'Z')
+			alive = alive || (v.has(p) && p.State != 'Z')
 		}
 		if !alive || !sleep(ctx, soonest) {
 			return

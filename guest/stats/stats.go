@@ -25,6 +25,7 @@ const ticksPerSecond = 100
 type Process struct {
 	PID    int
 	Parent int
+	Group  int // process group
 	Comm   string
 	State  byte   // R, S, D, T, Z, …
 	Ticks  uint64 // user and system time of itself and of its collected children
@@ -56,7 +57,9 @@ func Processes(proc string, root int) ([]Process, error) {
 		if err != nil {
 			continue // gone
 		}
-		if p, ok := parseStat(raw); ok {
+		// A process that is just ending reads as number 0 on gVisor. To signal
+		// that would be to signal the agent's own group.
+		if p, ok := parseStat(raw); ok && p.PID == pid && pid != root {
 			all[pid] = p
 			children[p.Parent] = append(children[p.Parent], pid)
 		}
@@ -85,6 +88,7 @@ func parseStat(raw []byte) (p Process, ok bool) {
 	}
 	p = Process{PID: pid, Comm: strings.ToValidUTF8(string(raw[open+1:end]), "?"), State: col[0][0]}
 	p.Parent, _ = strconv.Atoi(col[1])
+	p.Group, _ = strconv.Atoi(col[2])
 	for _, c := range col[11:15] { // utime stime cutime cstime
 		n, _ := strconv.ParseUint(c, 10, 64)
 		p.Ticks += n

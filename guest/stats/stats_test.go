@@ -32,6 +32,7 @@ func TestProcessesAreDescendants(t *testing.T) {
 		"13/stat":      "13 (loop) S 14" + rest, // read while it changed
 		"14/stat":      "14 (loop) S 13" + rest,
 		"15/stat":      "garbage",
+		"16/stat":      "0 (ending) Z 1" + rest, // as gVisor shows it
 		"self/stat":    "11 (not counted) R 1" + rest,
 		"10/task/stat": "",
 	})
