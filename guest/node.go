@@ -154,8 +154,8 @@ func (a *Agent) shutdown(w http.ResponseWriter, r *http.Request) error {
 // SIGTERM and stopped processes do not see it: they also get SIGHUP and SIGCONT.
 func (a *Agent) endProcesses(ctx context.Context, grace time.Duration) error {
 	begun := time.Now()
-	deadline := begun.Add(grace)
-	first := true
+	first := grace > 0
+	var deadline time.Time // reading all processes may take longer than a short grace
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -170,15 +170,17 @@ func (a *Agent) endProcesses(ctx context.Context, grace time.Duration) error {
 			}
 			left++
 			switch {
-			case time.Now().After(deadline):
-				syscall.Kill(p.PID, syscall.SIGKILL)
 			case first:
 				syscall.Kill(p.PID, syscall.SIGTERM)
 				syscall.Kill(p.PID, syscall.SIGHUP)
 				syscall.Kill(p.PID, syscall.SIGCONT)
+			case time.Now().After(deadline):
+				syscall.Kill(p.PID, syscall.SIGKILL)
 			}
 		}
-		first = false
+		if first {
+			first, deadline = false, time.Now().Add(grace)
+		}
 		if left == 0 {
 			return nil
 		}

@@ -318,7 +318,7 @@ func TestShutdownEndsEverything(t *testing.T) {
 	if _, err := session.Receive(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Shutdown(ctx, 100*time.Millisecond); err != nil {
+	if err := s.Shutdown(ctx, 500*time.Millisecond); err != nil {
 		t.Fatal(err)
 	}
 	st, err := s.Stats(ctx)
