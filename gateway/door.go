@@ -43,13 +43,15 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx := context.WithValue(r.Context(), keyRequestID, id)
 	r = r.WithContext(context.WithValue(ctx, keyRecord, rec))
 	defer func() {
-		if p := recover(); p != nil && p != http.ErrAbortHandler {
+		p := recover()
+		if p == http.ErrAbortHandler { //nolint:errorlint // net/http compares it like this too
+			panic(p)
+		}
+		if p != nil {
 			g.log.Error("request panicked", "request_id", id, "panic", p, "stack", string(debug.Stack()))
 			if rec.status == 0 {
 				writeProblem(rec, r, holt.Errorf(holt.KindInternal, ""))
 			}
-		} else if p != nil {
-			panic(p)
 		}
 		g.log.LogAttrs(context.WithoutCancel(ctx), logLevel(rec.status), "request", slog.String("request_id", id), slog.String("method", r.Method),
 			slog.String("host", r.Host), slog.String("path", r.URL.Path), slog.Int("status", rec.status),

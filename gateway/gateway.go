@@ -106,7 +106,7 @@ type Config struct {
 	Images      Images
 
 	// PublicURL is the address under which browsers reach the gateway, such as
-	// http://localhost:7080.
+	// http://localhost:7070.
 	PublicURL string
 
 	// PortDomain is the suffix of forwarded ports' host names: PORT--NAME.SUFFIX.
@@ -151,7 +151,7 @@ type Gateway struct {
 func New(cfg Config) (*Gateway, error) {
 	public, err := url.Parse(cfg.PublicURL)
 	if err != nil || public.Host == "" {
-		return nil, holt.Invalidf("public-url", "%q is not a URL such as http://localhost:7080", cfg.PublicURL)
+		return nil, holt.Invalidf("public-url", "%q is not a URL such as http://localhost:7070", cfg.PublicURL)
 	}
 	if cfg.PortDomain == "" {
 		cfg.PortDomain = "localhost"

@@ -28,7 +28,7 @@ import (
 // Config says which server to talk to. URL and Token are needed; the zero value
 // of the rest works.
 type Config struct {
-	URL   string // of the server, such as http://127.0.0.1:7080
+	URL   string // of the server, such as http://127.0.0.1:7070
 	Token string // sent with every request
 
 	// Patience is how long a safe call is repeated while a server that answered
@@ -56,7 +56,7 @@ const maxAnswer = 16 << 20
 func New(cfg Config) (*Client, error) {
 	base, err := url.Parse(strings.TrimRight(cfg.URL, "/"))
 	if err != nil || (base.Scheme != "http" && base.Scheme != "https") || base.Host == "" {
-		return nil, holt.Invalidf("url", "%q is not the address of a server: give one such as http://127.0.0.1:7080", cfg.URL)
+		return nil, holt.Invalidf("url", "%q is not the address of a server: give one such as http://127.0.0.1:7070", cfg.URL)
 	}
 	if strings.ContainsFunc(cfg.Token, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return nil, holt.Invalid("token", "the token has characters that no token has: copy it again, without spaces")

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -50,7 +51,7 @@ func (c *Client) follow(ctx context.Context, path string, query url.Values, sinc
 				return e == nil || yield(*e, nil)
 			})
 			resp.Body.Close()
-			if err == errEnough || ctx.Err() != nil {
+			if errors.Is(err, errEnough) || ctx.Err() != nil {
 				return
 			}
 			select { // the server went away or dropped us: continue where we were
@@ -62,7 +63,7 @@ func (c *Client) follow(ctx context.Context, path string, query url.Values, sinc
 	}
 }
 
-var errEnough = fmt.Errorf("reader has enough")
+var errEnough = errors.New("reader has enough")
 
 // readEvents reads server-sent events until the stream ends or each returns
 // false, which gives errEnough. A message without data has a nil event: it only

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -81,7 +82,7 @@ func upload(ctx context.Context, g *guestwire.Client, src, dst string, m *meter)
 	}()
 	err = g.Extract(ctx, dir, pr)
 	pr.CloseWithError(io.ErrClosedPipe)
-	if perr := <-packed; perr != nil && perr != io.ErrClosedPipe {
+	if perr := <-packed; perr != nil && !errors.Is(perr, io.ErrClosedPipe) {
 		return perr // a file here that cannot be read is the cause of what the other side says
 	}
 	return err

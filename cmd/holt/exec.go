@@ -115,7 +115,9 @@ func (a *app) exec(ctx context.Context, name string, cmd []string, f execFlags) 
 		defer restore()
 	}
 	if req.Stdin {
-		go s.SendStdin(ctx, a.in) // ends with the session, or with the process when a read hangs
+		// It ends with the session, or with the process when a read hangs. That the
+		// session is gone is reported by the receiving side.
+		go func() { _ = s.SendStdin(ctx, a.in) }()
 	}
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -162,7 +164,7 @@ func passSignals(ctx context.Context, s *guestwire.Session, signals <-chan os.Si
 		sizes = nil
 	}
 	for {
-		f := guestwire.Frame{}
+		var f guestwire.Frame
 		select {
 		case <-ctx.Done():
 			return

@@ -17,7 +17,7 @@ import (
 	"github.com/holt-ide/holt/durable"
 )
 
-const defaultURL = "http://127.0.0.1:7080"
+const defaultURL = "http://127.0.0.1:7070"
 
 // login is what holt login stores.
 type login struct {

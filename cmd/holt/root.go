@@ -19,9 +19,7 @@ type app struct {
 	streams
 	getenv func(string) string
 
-	json  bool
-	url   string
-	token string
+	json bool
 }
 
 const rootLong = `holt drives a Holt server: real development machines that hibernate.

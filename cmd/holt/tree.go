@@ -105,7 +105,7 @@ func unpackTree(root *os.Root, name string, r io.Reader, m *meter) error {
 	var got int64
 	for {
 		h, err := tr.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
