@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/holt-ide/holt"
+	"github.com/holt-ide/holt/fault"
 	"github.com/holt-ide/holt/snapshot"
 	hostwire "github.com/holt-ide/holt/wire/host"
 )
@@ -46,6 +47,7 @@ func (n *Node) Freeze(ctx context.Context, id holt.SandboxID, snap holt.Snapshot
 }
 
 func (m *machine) freeze(ctx context.Context, draft *snapshot.Draft, keep bool) (*snapshot.Manifest, error) {
+	laps := newLaps()
 	r := m.snapshotRecord()
 	stats, err := m.sb.Stats(ctx)
 	if err != nil {
@@ -58,21 +60,27 @@ func (m *machine) freeze(ctx context.Context, draft *snapshot.Draft, keep bool) 
 	if err := m.node.volumes.Sync(r.Workspace); err != nil {
 		return nil, err
 	}
+	laps.lap("flush")
 	m.tellFreeze(ctx)
+	laps.lap("guest")
 	begin := time.Now()
 	if err := m.sb.Pause(ctx); err != nil {
 		return nil, fmt.Errorf("pause machine: %w", err)
 	}
 	m.setFrozen(true)
+	fault.Point("freeze.paused")
 	// Memory and volume are copied of one and the same moment.
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return m.sb.Checkpoint(gctx, draft.Dir()) })
 	g.Go(func() error {
+		defer fault.Point("freeze.volume-copied") // while the memory is being written
 		return m.node.volumes.CopyOut(r.Workspace, filepath.Join(draft.Dir(), snapshot.VolumeName))
 	})
 	if err := g.Wait(); err != nil {
 		return nil, fmt.Errorf("write snapshot: %w", err)
 	}
+	fault.Point("freeze.written")
+	laps.lap("checkpoint")
 	man := &snapshot.Manifest{
 		Workspace: r.Workspace, CreatedAt: begin, Driver: m.node.driver.Capabilities().Name,
 		Toolchain: m.sb.Spec().Toolchain, Agent: r.Agent, Image: r.Image, Secret: r.Secret,
@@ -82,6 +90,7 @@ func (m *machine) freeze(ctx context.Context, draft *snapshot.Draft, keep bool) 
 			return nil, err
 		}
 		man.Pause = time.Since(begin)
+		fault.Point("freeze.runs-on")
 	}
 	return man, draft.Commit(ctx, man)
 }

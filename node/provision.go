@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/holt-ide/holt"
+	"github.com/holt-ide/holt/fault"
 	"github.com/holt-ide/holt/node/network"
 	"github.com/holt-ide/holt/node/volume"
 	"github.com/holt-ide/holt/sandbox"
@@ -39,6 +40,7 @@ func (n *Node) Provision(ctx context.Context, spec hostwire.Spec) error {
 	if err := n.checkSpace(0); err != nil {
 		return err
 	}
+	laps := newLaps()
 	fresh := false
 	if ok, err := n.volumes.Exists(spec.Workspace); err != nil {
 		return fmt.Errorf("look for volume: %w", err)
@@ -52,17 +54,20 @@ func (n *Node) Provision(ctx context.Context, spec hostwire.Spec) error {
 		Sandbox: spec.Sandbox, Workspace: spec.Workspace, Name: spec.Name, Image: spec.Image,
 		Limits: spec.Limits, Agent: n.agent, Secret: holt.NewSecret(),
 	}
-	m, err := n.assemble(ctx, spec, r, "", func(ctx context.Context, s sandbox.Spec) (sandbox.Sandbox, error) {
+	laps.lap("create")
+	m, err := n.assemble(ctx, laps, spec, r, "", func(ctx context.Context, s sandbox.Spec) (sandbox.Sandbox, error) {
 		return n.driver.Start(ctx, s)
 	})
 	if err != nil {
 		return err
 	}
 	err = m.thaw(ctx, spec)
+	laps.lap("agent")
 	if err == nil {
 		err = m.furnish(ctx, spec.Git, fresh)
+		laps.lap("furnish")
 	}
-	return n.handOver(ctx, m, err)
+	return n.handOver(ctx, laps, m, err)
 }
 
 // already reports whether the sandbox exists from an earlier call. Remains of an
@@ -96,7 +101,7 @@ func (n *Node) checkSpace(need int64) error {
 
 // assemble takes a slot, mounts the volume and makes the sandbox with boot. On
 // error nothing but the volume is left.
-func (n *Node) assemble(ctx context.Context, spec hostwire.Spec, r record, toolchain string,
+func (n *Node) assemble(ctx context.Context, laps *laps, spec hostwire.Spec, r record, toolchain string,
 	boot func(context.Context, sandbox.Spec) (sandbox.Sandbox, error),
 ) (_ *machine, err error) {
 	image, env, err := n.cfg.Images.Base(ctx, r.Image)
@@ -107,10 +112,13 @@ func (n *Node) assemble(ctx context.Context, spec hostwire.Spec, r record, toolc
 	if err != nil {
 		return nil, err
 	}
+	laps.lap("network")
 	r.Slot, r.MadeAt = slot.Number, time.Now()
+	fault.Point("machine.slot-taken")
 	if err := n.writeRecord(r); err != nil {
 		return nil, errors.Join(err, n.networks.Put(slot))
 	}
+	fault.Point("machine.recorded")
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.Release(context.WithoutCancel(ctx), r.Sandbox))
@@ -120,6 +128,8 @@ func (n *Node) assemble(ctx context.Context, spec hostwire.Spec, r record, toolc
 	if err != nil {
 		return nil, fmt.Errorf("mount volume: %w", err)
 	}
+	fault.Point("machine.mounted")
+	laps.lap("volume")
 	resolv, err := n.resolvConf(r.Sandbox)
 	if err != nil {
 		return nil, err
@@ -144,12 +154,15 @@ func (n *Node) assemble(ctx context.Context, spec hostwire.Spec, r record, toolc
 	if err != nil {
 		return nil, err
 	}
+	fault.Point("machine.booted")
+	laps.lap("sandbox")
 	return n.machine(r, sb), nil
 }
 
 // handOver makes a machine known that came up, or releases one that did not.
-func (n *Node) handOver(ctx context.Context, m *machine, err error) error {
+func (n *Node) handOver(ctx context.Context, laps *laps, m *machine, err error) error {
 	if err == nil {
+		fault.Point("machine.answers")
 		err = m.update(func(r *record) { r.Ready = true })
 	}
 	if err != nil {
@@ -158,13 +171,14 @@ func (n *Node) handOver(ctx context.Context, m *machine, err error) error {
 		return errors.Join(err, m.sb.Close(ctx), n.Release(ctx, m.rec.Sandbox))
 	}
 	n.enlist(m)
+	n.log.Info("machine ready", laps.attrs("sandbox_id", m.rec.Sandbox, "workspace", m.rec.Workspace)...)
 	return nil
 }
 
 func agentConfig(spec hostwire.Spec, secret string) (string, error) {
 	body, err := json.Marshal(guestwire.Config{
 		Listen: fmt.Sprintf(":%d", agentPort), Secret: secret, WorkspaceID: spec.Workspace, Name: spec.Name,
-		User: guestUser, UID: guestID, GID: guestID, Home: guestHome, Dir: projectDir, Processes: spec.Limits.Processes,
+		User: guestUser, UID: guestID, GID: guestID, Home: guestHome, Dir: projectDir, Processes: spec.Limits.Processes, Memory: spec.Limits.Memory,
 	})
 	if err != nil {
 		return "", fmt.Errorf("encode agent configuration: %w", err)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/holt-ide/holt"
 	"github.com/holt-ide/holt/durable"
+	"github.com/holt-ide/holt/fault"
 	"github.com/holt-ide/holt/node/network"
 )
 
@@ -28,6 +29,7 @@ func (n *Node) Release(ctx context.Context, id holt.SandboxID) error {
 		if err := m.sb.Close(ctx); err != nil {
 			return fmt.Errorf("end machine: %w", err)
 		}
+		fault.Point("release.ended")
 	}
 	r, found, err := n.readRecord(id)
 	if err != nil {
@@ -57,6 +59,7 @@ func (n *Node) free(r record) error {
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("free machine %s: %w", r.Sandbox, err)
 	}
+	fault.Point("release.freed")
 	return durable.Remove(n.recordPath(r.Sandbox))
 }
 
@@ -88,6 +91,7 @@ func (n *Node) Shutdown(ctx context.Context, id holt.SandboxID) error {
 	if err := m.agent.Shutdown(polite, shutdownGrace); err != nil {
 		n.log.Info("guest did not shut down politely", "sandbox", id, "err", err)
 	}
+	fault.Point("shutdown.asked")
 	if err := n.volumes.Sync(m.snapshotRecord().Workspace); err != nil {
 		n.log.Warn("flush at shutdown", "sandbox", id, "err", err)
 	}

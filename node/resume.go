@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/holt-ide/holt"
+	"github.com/holt-ide/holt/fault"
 	"github.com/holt-ide/holt/sandbox"
 	"github.com/holt-ide/holt/snapshot"
 	guestwire "github.com/holt-ide/holt/wire/guest"
@@ -30,23 +31,29 @@ func (n *Node) Resume(ctx context.Context, spec hostwire.Spec, snap holt.Snapsho
 	if !n.tools.Has(man.Agent, agentName) {
 		return holt.Errorf(holt.KindUnsupported, "snapshot %s needs the guest agent %.12s, which is not on this machine any more", snap, man.Agent)
 	}
+	laps := newLaps()
 	if err := n.snapshots.Verify(ctx, man); err != nil {
 		return err
 	}
+	laps.lap("verify")
+	fault.Point("resume.verified")
 	if err := n.placeVolume(snap, spec.Workspace); err != nil {
 		return err
 	}
+	laps.lap("copy")
 	r := record{
 		Sandbox: spec.Sandbox, Workspace: spec.Workspace, Name: spec.Name, Image: man.Image,
 		Limits: spec.Limits, Agent: man.Agent, Secret: man.Secret,
 	}
-	m, err := n.assemble(ctx, spec, r, man.Toolchain, func(ctx context.Context, s sandbox.Spec) (sandbox.Sandbox, error) {
+	m, err := n.assemble(ctx, laps, spec, r, man.Toolchain, func(ctx context.Context, s sandbox.Spec) (sandbox.Sandbox, error) {
 		return n.driver.Restore(ctx, s, n.snapshots.Dir(snap))
 	})
 	if err != nil {
 		return err
 	}
-	return n.handOver(ctx, m, m.thaw(ctx, spec))
+	err = m.thaw(ctx, spec)
+	laps.lap("agent")
+	return n.handOver(ctx, laps, m, err)
 }
 
 // placeVolume makes the workspace's volume that of the snapshot.
@@ -54,9 +61,11 @@ func (n *Node) placeVolume(snap holt.SnapshotID, ws holt.WorkspaceID) error {
 	if err := n.volumes.Unmount(ws); err != nil {
 		return fmt.Errorf("unmount old volume: %w", err)
 	}
+	fault.Point("volume.unmounted")
 	if err := n.volumes.CopyIn(filepath.Join(n.snapshots.Dir(snap), snapshot.VolumeName), ws); err != nil {
 		return fmt.Errorf("place volume: %w", err)
 	}
+	fault.Point("volume.placed")
 	return nil
 }
 
@@ -80,6 +89,7 @@ func (m *machine) thaw(ctx context.Context, spec hostwire.Spec) error {
 	if err != nil {
 		return fmt.Errorf("thaw machine: %w", err)
 	}
+	fault.Point("machine.thawed") // it has a secret that no record holds
 	for _, w := range result.Warnings {
 		m.node.log.Warn("thaw", "sandbox", m.rec.Sandbox, "warning", w)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/holt-ide/holt"
 	"github.com/holt-ide/holt/durable"
+	"github.com/holt-ide/holt/fault"
 )
 
 // Store is the directory of a node's snapshots. Its methods may be called
@@ -87,6 +88,7 @@ func (d *Draft) Commit(ctx context.Context, m *Manifest) error {
 		}
 		m.Files = append(m.Files, f)
 	}
+	fault.Point("snapshot.sealed")
 	body, err := m.encode()
 	if err != nil {
 		return err
@@ -94,10 +96,12 @@ func (d *Draft) Commit(ctx context.Context, m *Manifest) error {
 	if err := durable.WriteFile(filepath.Join(d.dir, manifestName), body, 0o600); err != nil {
 		return diskError(fmt.Errorf("write manifest: %w", err))
 	}
+	fault.Point("snapshot.described")
 	if err := durable.Rename(d.dir, d.store.path(d.id)); err != nil {
 		return diskError(fmt.Errorf("name snapshot: %w", err))
 	}
 	d.dir = ""
+	fault.Point("snapshot.named")
 	return nil
 }
 
@@ -218,6 +222,7 @@ func (s *Store) Copy(_ context.Context, from, to holt.SnapshotID) (*Manifest, er
 			return nil, diskError(fmt.Errorf("copy %s: %w", f.Name, err))
 		}
 	}
+	fault.Point("snapshot.copied")
 	m.ID = to
 	body, err := m.encode()
 	if err != nil {
@@ -265,6 +270,7 @@ func (s *Store) Remove(id holt.SnapshotID) error {
 	} else if err != nil {
 		return fmt.Errorf("remove snapshot: %w", err)
 	}
+	fault.Point("snapshot.unnamed")
 	if err := os.RemoveAll(draft); err != nil {
 		return fmt.Errorf("remove snapshot: %w", err)
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/holt-ide/holt"
+	"github.com/holt-ide/holt/fault"
 )
 
 // claimDir holds one file per slot number in use on this host; its content is the
@@ -160,6 +161,7 @@ func (p *Pool) make() (Slot, error) {
 		} else if err != nil {
 			return Slot{}, fmt.Errorf("claim slot: %w", err)
 		}
+		fault.Point("slot.claimed")
 		s := Slot{Number: n, mtu: p.mtu}
 		if err := s.build(p.cfg.Range); err != nil {
 			return Slot{}, errors.Join(fmt.Errorf("build slot %d: %w", n, err), dropClaim(n))

@@ -15,6 +15,7 @@ import (
 
 	"github.com/holt-ide/holt"
 	"github.com/holt-ide/holt/durable"
+	"github.com/holt-ide/holt/fault"
 )
 
 // Config says where a pool is and how large it may become.
@@ -120,6 +121,7 @@ func (p *Pool) format(ctx context.Context, img string, size int64) error {
 	if out, err := exec.CommandContext(ctx, mkfs, "-q", "-m", "reflink=1", f.Name()).CombinedOutput(); err != nil {
 		return fmt.Errorf("mkfs.xfs: %w: %s", err, strings.TrimSpace(string(out)))
 	}
+	fault.Point("pool.formatted")
 	return f.Commit()
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/holt-ide/holt"
 	"github.com/holt-ide/holt/durable"
+	"github.com/holt-ide/holt/fault"
 )
 
 // The guest's user, who owns the volume's folders.
@@ -68,6 +69,7 @@ func (p *Pool) Create(ctx context.Context, ws holt.WorkspaceID, size int64) erro
 	if err != nil {
 		return spaceError(fmt.Errorf("mkfs.ext4: %w: %s", err, strings.TrimSpace(string(out))))
 	}
+	fault.Point("volume.formatted")
 	if err := f.Commit(); err != nil {
 		return spaceError(fmt.Errorf("make volume: %w", err))
 	}
@@ -93,6 +95,7 @@ func (p *Pool) Mount(_ context.Context, ws holt.WorkspaceID, base uint32) (dir s
 	if err := mountLoop(p.file(ws), plain, "ext4", unix.MS_NODEV|unix.MS_NOSUID, mountOptions); err != nil {
 		return "", err
 	}
+	fault.Point("volume.mounted-plain")
 	for _, sub := range []string{Home, Workspace} {
 		if err := ensureOwned(filepath.Join(plain, sub)); err != nil {
 			return "", spaceError(err)

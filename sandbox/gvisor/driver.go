@@ -15,6 +15,7 @@ import (
 
 	"github.com/holt-ide/holt"
 	"github.com/holt-ide/holt/durable"
+	"github.com/holt-ide/holt/fault"
 	"github.com/holt-ide/holt/sandbox"
 	"github.com/holt-ide/holt/toolbox"
 )
@@ -130,9 +131,11 @@ func (d *Driver) make(ctx context.Context, spec sandbox.Spec, boot func(*machine
 	if err := m.runsc.create(ctx, spec.ID, m.dir); err != nil {
 		return nil, err
 	}
+	fault.Point("sandbox.created")
 	if err := boot(m); err != nil {
 		return nil, err
 	}
+	fault.Point("sandbox.booted")
 	if err := m.watch(ctx); err != nil {
 		return nil, err
 	}

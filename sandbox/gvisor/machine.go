@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/holt-ide/holt"
+	"github.com/holt-ide/holt/fault"
 	"github.com/holt-ide/holt/sandbox"
 )
 
@@ -159,6 +160,7 @@ func (m *machine) Close(ctx context.Context) error {
 	if err := m.runsc.delete(ctx, m.spec.ID); err != nil {
 		return err
 	}
+	fault.Point("sandbox.deleted")
 	if err := removeCgroup(filepath.Join(m.driver.cfg.Cgroup, string(m.spec.ID))); err != nil {
 		return err
 	}
