@@ -4,6 +4,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -135,10 +136,8 @@ func newCodes() *codes { return &codes{open: map[string]grant{}} }
 func (c *codes) issue(t place, user holt.UserID, now time.Time) (string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for code, g := range c.open {
-		if now.After(g.ends) {
-			delete(c.open, code)
-		}
+	if len(c.open) >= maxCodes {
+		maps.DeleteFunc(c.open, func(_ string, g grant) bool { return now.After(g.ends) })
 	}
 	if len(c.open) >= maxCodes {
 		return "", holt.Errorf(holt.KindLimit, "too many ports are being opened at once: try again in a minute")
