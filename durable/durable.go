@@ -33,6 +33,28 @@ func WriteFile(path string, data []byte, perm fs.FileMode) error {
 	})
 }
 
+// Replace is WriteFile for facts that a power failure makes void, such as what
+// runs on this host: a reader, or a next process after a crash of this one, finds
+// the old content or the new, but nothing is flushed.
+func Replace(path string, data []byte, perm fs.FileMode) error {
+	f, err := Create(path, perm)
+	if err != nil {
+		return err
+	}
+	defer f.Abort()
+	if _, err := f.Write(data); err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return fmt.Errorf("close temporary file: %w", err)
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return fmt.Errorf("rename temporary file: %w", err)
+	}
+	f.done = true
+	return nil
+}
+
 // Write makes whatever fill writes the content of the file path. When fill
 // fails, path is untouched and the temporary file is removed.
 func Write(path string, perm fs.FileMode, fill func(w io.Writer) error) error {

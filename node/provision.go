@@ -41,11 +41,9 @@ func (n *Node) Provision(ctx context.Context, spec hostwire.Spec) error {
 		return err
 	}
 	laps := newLaps()
-	fresh := false
 	if ok, err := n.volumes.Exists(spec.Workspace); err != nil {
 		return fmt.Errorf("look for volume: %w", err)
 	} else if !ok {
-		fresh = true
 		if err := n.volumes.Create(ctx, spec.Workspace, spec.Limits.Disk); err != nil {
 			return err
 		}
@@ -64,8 +62,8 @@ func (n *Node) Provision(ctx context.Context, spec hostwire.Spec) error {
 	err = m.thaw(ctx, spec)
 	laps.lap("agent")
 	if err == nil {
-		err = m.furnish(ctx, spec.Git, fresh)
-		laps.lap("furnish")
+		err = m.clone(ctx, spec.Git)
+		laps.lap("clone")
 	}
 	return n.handOver(ctx, laps, m, err)
 }
@@ -196,20 +194,6 @@ func baseEnv(env []string) []string {
 	return append([]string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}, env...)
 }
 
-// furnish fills a new home from /etc/skel and clones the project.
-func (m *machine) furnish(ctx context.Context, git string, fresh bool) error {
-	if fresh {
-		// A missing /etc/skel is an image's choice, not a fault.
-		if _, err := m.capture(ctx, "sh", "-c", `if [ -d /etc/skel ]; then cp -R /etc/skel/. "$HOME"/; fi`); err != nil {
-			return fmt.Errorf("seed home: %w", err)
-		}
-	}
-	if git == "" {
-		return nil
-	}
-	return m.clone(ctx, git)
-}
-
 // cloneScript clones beside the project and moves the result in, so that a crash
 // half way leaves an empty project that is cloned again. A project that has
 // anything in it is left alone.
@@ -224,7 +208,11 @@ cd /workspace
 rmdir .holt-clone
 `
 
+// clone fetches the project. Without a URL it does nothing.
 func (m *machine) clone(ctx context.Context, url string) error {
+	if url == "" {
+		return nil
+	}
 	words, err := m.capture(ctx, "sh", "-c", cloneScript, "clone", url)
 	if err == nil {
 		return nil

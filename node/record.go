@@ -15,6 +15,8 @@ import (
 )
 
 // record is what the node must remember of one sandbox across its own restarts.
+// After a restart of the host it only names remains, so it need not survive a
+// power failure.
 type record struct {
 	Sandbox   holt.SandboxID   `json:"sandbox"`
 	Workspace holt.WorkspaceID `json:"workspace"`
@@ -38,7 +40,7 @@ func (n *Node) writeRecord(r record) error {
 	if err != nil {
 		return fmt.Errorf("encode machine record: %w", err)
 	}
-	if err := durable.WriteFile(n.recordPath(r.Sandbox), body, 0o600); err != nil {
+	if err := durable.Replace(n.recordPath(r.Sandbox), body, 0o600); err != nil {
 		return fmt.Errorf("write machine record: %w", err)
 	}
 	return nil

@@ -32,11 +32,16 @@ func (n *Node) Resume(ctx context.Context, spec hostwire.Spec, snap holt.Snapsho
 		return holt.Errorf(holt.KindUnsupported, "snapshot %s needs the guest agent %.12s, which is not on this machine any more", snap, man.Agent)
 	}
 	laps := newLaps()
-	if err := n.snapshots.Verify(ctx, man); err != nil {
+	// The volume's copy is placed only when it is known to be whole. The memory is
+	// verified while the sandbox is being made of it: a damaged one starts, where
+	// it can harm nobody, and is released before anybody sees it.
+	if err := n.snapshots.Verify(ctx, man, snapshot.VolumeName); err != nil {
 		return err
 	}
-	laps.lap("verify")
+	laps.lap("verify_volume")
 	fault.Point("resume.verified")
+	memory, stop := n.verifyMemory(ctx, man)
+	defer stop()
 	if err := n.placeVolume(snap, spec.Workspace); err != nil {
 		return err
 	}
@@ -49,11 +54,37 @@ func (n *Node) Resume(ctx context.Context, spec hostwire.Spec, snap holt.Snapsho
 		return n.driver.Restore(ctx, s, n.snapshots.Dir(snap))
 	})
 	if err != nil {
+		if damaged := memory(); damaged != nil {
+			return damaged // that is why it could not be restored
+		}
 		return err
 	}
 	err = m.thaw(ctx, spec)
 	laps.lap("agent")
+	if damaged := memory(); damaged != nil {
+		err = damaged // whatever the thaw met came of it
+	}
+	laps.lap("verify_memory")
 	return n.handOver(ctx, laps, m, err)
+}
+
+// verifyMemory starts to verify every file of a snapshot but the volume. The
+// first function waits for the result; the second gives up and waits.
+func (n *Node) verifyMemory(ctx context.Context, man *snapshot.Manifest) (result func() error, stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var names []string
+	for _, f := range man.Files {
+		if f.Name != snapshot.VolumeName {
+			names = append(names, f.Name)
+		}
+	}
+	done := make(chan struct{})
+	var err error
+	go func() {
+		defer close(done)
+		err = n.snapshots.Verify(ctx, man, names...)
+	}()
+	return func() error { <-done; return err }, func() { cancel(); <-done }
 }
 
 // placeVolume makes the workspace's volume that of the snapshot.

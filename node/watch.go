@@ -25,12 +25,12 @@ func (m *machine) watchEnd(ctx context.Context) {
 	if expected || ctx.Err() != nil {
 		return
 	}
-	text := "the machine ended by itself"
+	name, text := "exited", "the machine ended by itself"
 	if s, err := m.sb.Stats(ctx); err == nil && s.OOMKills > 0 {
-		text = fmt.Sprintf("the machine ended: it used all of its memory (%s)", holt.FormatSize(m.snapshotRecord().Limits.Memory))
+		name, text = string(guestwire.EventMemoryLimit), fmt.Sprintf("the machine ended: it used all of its memory (%s)", holt.FormatSize(m.snapshotRecord().Limits.Memory))
 	}
 	m.conns.closeAll()
-	m.node.notify(m, "exited", text, true)
+	m.node.notify(m, name, text, true)
 }
 
 // watchEvents passes the agent's events on, from the last one seen.

@@ -21,6 +21,7 @@ import (
 	"syscall"
 
 	"github.com/holt-ide/holt/guest"
+	"github.com/holt-ide/holt/guest/home"
 	"github.com/holt-ide/holt/guest/identity"
 	"github.com/holt-ide/holt/wire/guest"
 	"golang.org/x/sys/unix"
@@ -45,6 +46,9 @@ func run(log *slog.Logger) error {
 	if init {
 		m := identity.This()
 		opt.Machine = &m
+		if err := home.Seed("/etc/skel", cfg.Home, cfg.UID, cfg.GID); err != nil {
+			log.Warn("the home stays empty", "err", err)
+		}
 	} else if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		// The guard and the statistics count what is below this process.
 		log.Warn("orphans will not be seen", "err", err)

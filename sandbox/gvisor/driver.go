@@ -136,14 +136,14 @@ func (d *Driver) make(ctx context.Context, spec sandbox.Spec, boot func(*machine
 		return nil, err
 	}
 	fault.Point("sandbox.booted")
-	if err := m.watch(ctx); err != nil {
+	if err := m.watchCreated(); err != nil {
 		return nil, err
 	}
 	body, err := json.MarshalIndent(spec, "", "\t")
 	if err != nil {
 		return nil, fmt.Errorf("encode spec: %w", err)
 	}
-	if err := durable.WriteFile(filepath.Join(m.dir, "spec.json"), body, 0o600); err != nil {
+	if err := durable.Replace(filepath.Join(m.dir, "spec.json"), body, 0o600); err != nil {
 		return nil, fmt.Errorf("write spec: %w", err)
 	}
 	return m, nil

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"time"
 
@@ -42,8 +43,23 @@ func (m *machine) Done() <-chan struct{} { return m.done }
 
 func (m *machine) ended() { m.doneOnce.Do(func() { close(m.done) }) }
 
-// watch finds the sandbox process and closes done when it ends. It fails if the
-// process is not alive now.
+// watchCreated watches the sandbox that create has just made. Its process ID
+// cannot have passed to another process yet that matters: one that is dead fails
+// the next step.
+func (m *machine) watchCreated() error {
+	text, err := os.ReadFile(filepath.Join(m.dir, pidName))
+	if err != nil {
+		return fmt.Errorf("read process ID: %w", err)
+	}
+	pid, err := strconv.Atoi(string(text))
+	if err != nil {
+		return fmt.Errorf("read process ID: %w", err)
+	}
+	return m.watchProcess(pid)
+}
+
+// watch finds the sandbox process of an earlier server and watches it. It fails
+// if the process is not alive now.
 func (m *machine) watch(ctx context.Context) error {
 	s, err := m.runsc.state(ctx, m.spec.ID)
 	if err != nil {
@@ -52,7 +68,12 @@ func (m *machine) watch(ctx context.Context) error {
 	if s.Status == "stopped" || s.PID <= 0 {
 		return fmt.Errorf("sandbox is %s", s.Status)
 	}
-	fd, err := unix.PidfdOpen(s.PID, unix.PIDFD_NONBLOCK)
+	return m.watchProcess(s.PID)
+}
+
+// watchProcess closes done when the process ends.
+func (m *machine) watchProcess(pid int) error {
+	fd, err := unix.PidfdOpen(pid, unix.PIDFD_NONBLOCK)
 	if err != nil {
 		return fmt.Errorf("open sandbox process: %w", err)
 	}

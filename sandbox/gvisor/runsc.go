@@ -100,7 +100,7 @@ func (r runsc) create(ctx context.Context, id holt.SandboxID, dir string) error 
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("runsc create: %w", context.Cause(ctx))
 	}
-	cmd, cancel := r.command(ctx, "create", "--bundle", filepath.Join(dir, "bundle"), string(id))
+	cmd, cancel := r.command(ctx, "create", "--pid-file", filepath.Join(dir, pidName), "--bundle", filepath.Join(dir, "bundle"), string(id))
 	defer cancel()
 	cmd.Stdout, cmd.Stderr = console, console
 	if err := cmd.Run(); err != nil {
@@ -109,6 +109,9 @@ func (r runsc) create(ctx context.Context, id holt.SandboxID, dir string) error 
 	}
 	return nil
 }
+
+// pidName is the file in a sandbox's folder that holds its process ID.
+const pidName = "pid"
 
 func (r runsc) start(ctx context.Context, id holt.SandboxID) error {
 	_, err := r.run(ctx, "start", string(id))
