@@ -1,0 +1,294 @@
+package fault
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/holt-ide/holt"
+	"github.com/holt-ide/holt/api"
+	"github.com/holt-ide/holt/api/client"
+
+	"github.com/holt-ide/holt/test/server"
+)
+
+// verb is one thing that people do with a workspace, to be interrupted.
+type verb struct {
+	name string
+
+	// ready brings the workspaces into the state in which the verb makes sense.
+	// It is called before each crash, with a server that works.
+	ready func(t *testing.T, r *rig)
+	// do asks for it; the answer may never come.
+	do func(ctx context.Context, c *client.Client) error
+	// after judges the workspaces when the server has come to rest after the crash.
+	after func(t *testing.T, r *rig, all map[string]api.WorkspaceDetail)
+}
+
+// rig is the server on which a verb is interrupted again and again.
+type rig struct {
+	*server.Server
+	*witness
+	main      life // in the workspace "main", which most verbs are about
+	bystander life // in the workspace "other", which nothing may happen to
+}
+
+var verbs = []verb{
+	{
+		name: "create",
+		do: func(ctx context.Context, c *client.Client) error {
+			limits := &api.Limits{MemoryBytes: 256 * holt.MiB, DiskBytes: 256 * holt.MiB}
+			_, err := c.Create(ctx, api.CreateWorkspace{Name: "main", Image: "tiny", Limits: limits})
+			return err
+		},
+		ready: func(t *testing.T, r *rig) { r.remove(t, "main") },
+		after: func(t *testing.T, r *rig, all map[string]api.WorkspaceDetail) {
+			if _, ok := all["main"]; ok { // else the request was lost, and its sender knows
+				r.isRunning(t, all, "main")
+				r.Sh(t, "main", "echo works >/workspace/file")
+			}
+		},
+	},
+	{
+		name:  "suspend",
+		ready: func(t *testing.T, r *rig) { r.running(t) },
+		do: func(ctx context.Context, c *client.Client) error {
+			_, err := c.Suspend(ctx, "main")
+			return err
+		},
+		after: func(t *testing.T, r *rig, all map[string]api.WorkspaceDetail) { r.goesOn(t, all) },
+	},
+	{
+		name: "resume",
+		ready: func(t *testing.T, r *rig) {
+			r.running(t)
+			r.Must(t, "suspend", "main")
+		},
+		do: func(ctx context.Context, c *client.Client) error {
+			_, err := c.Resume(ctx, "main")
+			return err
+		},
+		after: func(t *testing.T, r *rig, all map[string]api.WorkspaceDetail) { r.goesOn(t, all) },
+	},
+	{
+		name: "fork",
+		ready: func(t *testing.T, r *rig) {
+			r.remove(t, "copy")
+			r.running(t)
+		},
+		do:    fork,
+		after: afterFork,
+	},
+	{
+		name: "fork-suspended",
+		ready: func(t *testing.T, r *rig) {
+			r.remove(t, "copy")
+			r.running(t)
+			r.Must(t, "suspend", "main")
+		},
+		do:    fork,
+		after: afterFork,
+	},
+	{
+		name:  "stop",
+		ready: func(t *testing.T, r *rig) { r.running(t) },
+		do: func(ctx context.Context, c *client.Client) error {
+			_, err := c.Stop(ctx, "main")
+			return err
+		},
+		after: func(t *testing.T, r *rig, all map[string]api.WorkspaceDetail) {
+			if all["main"].State == string(holt.Running) { // the request was lost
+				r.main.check(t, r.Server)
+				return
+			}
+			if all["main"].State != string(holt.Stopped) {
+				t.Errorf("main is %s: %s", all["main"].State, all["main"].Message)
+			}
+			r.Must(t, "resume", "main")
+			r.main.files(t, r.Server)
+			r.main = life{} // its processes have ended
+		},
+	},
+	{
+		name:  "rm",
+		ready: func(t *testing.T, r *rig) { r.running(t) },
+		do: func(ctx context.Context, c *client.Client) error {
+			return c.Delete(ctx, "main", true)
+		},
+		after: func(t *testing.T, r *rig, all map[string]api.WorkspaceDetail) {
+			if _, ok := all["main"]; ok { // the request was lost
+				r.isRunning(t, all, "main")
+				r.main.check(t, r.Server)
+				return
+			}
+			r.main = life{}
+		},
+	},
+}
+
+func fork(ctx context.Context, c *client.Client) error {
+	_, err := c.Fork(ctx, "main", "copy")
+	return err
+}
+
+func afterFork(t *testing.T, r *rig, all map[string]api.WorkspaceDetail) {
+	t.Helper()
+	r.goesOn(t, all)
+	if _, ok := all["copy"]; ok {
+		r.isRunning(t, all, "copy")
+		r.main.as("copy").check(t, r.Server)
+	}
+}
+
+// running sees to it that main runs and has a life.
+func (r *rig) running(t *testing.T) {
+	t.Helper()
+	w, ok := r.workspaces(t)["main"]
+	if !ok {
+		small(t, r.Server, "main")
+		r.main = life{}
+	} else if w.State != string(holt.Running) {
+		r.Must(t, "resume", "main")
+	}
+	if r.main.name == "" {
+		r.main = live(t, r.Server, "main", holt.NewID())
+	}
+}
+
+func (r *rig) remove(t *testing.T, name string) {
+	t.Helper()
+	if _, ok := r.workspaces(t)[name]; ok {
+		r.Must(t, "rm", name, "--force")
+	}
+}
+
+func (r *rig) isRunning(t *testing.T, all map[string]api.WorkspaceDetail, name string) {
+	t.Helper()
+	if w := all[name]; w.State != string(holt.Running) {
+		t.Errorf("%s is %s: %s", name, w.State, w.Message)
+	}
+}
+
+// goesOn reports a main that lost its memory, whether it is running or frozen.
+func (r *rig) goesOn(t *testing.T, all map[string]api.WorkspaceDetail) {
+	t.Helper()
+	switch w := all["main"]; holt.State(w.State) {
+	case holt.Suspended:
+		r.Must(t, "resume", "main")
+	case holt.Running:
+	default:
+		t.Fatalf("main is %s: %s", w.State, w.Message)
+	}
+	r.main.check(t, r.Server)
+}
+
+// claimed are the points that some verb has taken, so that a short run passes
+// each once.
+var claimed struct {
+	sync.Mutex
+	points map[string]bool
+}
+
+func claim(points []string) (mine []string) {
+	claimed.Lock()
+	defer claimed.Unlock()
+	if claimed.points == nil {
+		claimed.points = map[string]bool{}
+	}
+	for _, p := range points {
+		if slow || !claimed.points[p] {
+			claimed.points[p] = true
+			mine = append(mine, p)
+		}
+	}
+	return mine
+}
+
+// TestKilledAtEveryPoint kills holtd at every fault point that a verb passes,
+// starts it again and looks what became of the machines.
+func TestKilledAtEveryPoint(t *testing.T) {
+	for _, v := range verbs {
+		t.Run(v.name, func(t *testing.T) {
+			t.Parallel()
+			s := server.Start(t, "--pool-size", "3g")
+			s.TinyImage(t)
+			r := &rig{Server: s, witness: newWitness(s)}
+			small(t, s, "other")
+			r.bystander = live(t, s, "other", holt.NewID())
+			points := claim(r.learn(t, v))
+			t.Logf("%d points: %s", len(points), strings.Join(points, " "))
+			for _, p := range points {
+				if ok := t.Run(p, func(t *testing.T) { r.interrupt(t, v, p) }); !ok {
+					return // what comes after would blame the wrong point
+				}
+			}
+		})
+	}
+}
+
+// learn returns the points that the verb passes, in order.
+func (r *rig) learn(t *testing.T, v verb) (points []string) {
+	t.Helper()
+	v.ready(t, r)
+	r.settle(t)
+	r.Kill(t)
+	list := filepath.Join(filepath.Dir(r.Dir), "points")
+	r.Holtd, r.Env = faulty(t), []string{"HOLT_FAULT_LIST=" + list}
+	r.Start(t)
+	before, err := os.ReadFile(list)
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	if err := v.do(t.Context(), connect(t, r.Server)); err != nil {
+		t.Fatal(err)
+	}
+	settled := r.settle(t)
+	all, err := os.ReadFile(list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.after(t, r, settled)
+	r.Kill(t)
+	for p := range strings.Lines(string(all[len(before):])) {
+		if p = strings.TrimSpace(p); !slices.Contains(points, p) {
+			points = append(points, p)
+		}
+	}
+	r.restart(t)
+	return points
+}
+
+// restart starts an ordinary holtd.
+func (r *rig) restart(t *testing.T) {
+	t.Helper()
+	r.Holtd, r.Env = "", nil
+	r.Start(t)
+}
+
+// interrupt lets holtd die at a point of the verb.
+func (r *rig) interrupt(t *testing.T, v verb, point string) {
+	t.Helper()
+	v.ready(t, r)
+	r.settle(t)
+	r.Kill(t)
+	r.Holtd, r.Env = faulty(t), []string{"HOLT_FAULT=" + point}
+	// Some points are passed while the server starts too: that is a crash at
+	// the point as well.
+	if err := r.Launch(t); err == nil {
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		if err := v.do(ctx, connect(t, r.Server)); err != nil && r.Alive() && !holt.IsKind(err, holt.KindUnavailable) {
+			t.Errorf("%s was refused: %v", v.name, err)
+		}
+		r.AwaitExit(t, 30*time.Second)
+	}
+	r.note(t)
+	r.restart(t)
+	v.after(t, r, r.settle(t))
+	r.bystander.check(t, r.Server)
+}

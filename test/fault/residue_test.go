@@ -1,0 +1,315 @@
+package fault
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/holt-ide/holt"
+	"github.com/holt-ide/holt/api"
+
+	"github.com/holt-ide/holt/test/server"
+)
+
+// patience is how long a server may take to repair everything after a crash, on
+// a loaded machine.
+const patience = 60 * time.Second
+
+// warmNetworks is how many networks holtd keeps ready.
+const warmNetworks = 2
+
+// witness compares a server's words with what is really on the host. It
+// remembers every sandbox it has seen, so that it finds what is left of them
+// where several servers leave things.
+type witness struct {
+	s    *server.Server
+	seen map[string]bool
+}
+
+func newWitness(s *server.Server) *witness { return &witness{s: s, seen: map[string]bool{}} }
+
+// settle waits until every workspace has settled and nothing is left over, and
+// returns the workspaces by name. What a workspace may not become without a
+// word is an error at once.
+func (w *witness) settle(t *testing.T) map[string]api.WorkspaceDetail {
+	t.Helper()
+	var wrong []string
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		all := w.workspaces(t)
+		if wrong = w.residue(t, all); len(wrong) == 0 {
+			return all
+		}
+	}
+	t.Fatalf("the server did not come to rest within %v:\n  %s", patience, strings.Join(wrong, "\n  "))
+	return nil
+}
+
+func (w *witness) workspaces(t *testing.T) map[string]api.WorkspaceDetail {
+	t.Helper()
+	c := connect(t, w.s)
+	list, err := c.List(t.Context())
+	if err != nil {
+		t.Fatalf("list workspaces: %v", err)
+	}
+	all := map[string]api.WorkspaceDetail{}
+	for _, item := range list {
+		d, err := c.Get(t.Context(), item.ID)
+		if holt.IsKind(err, holt.KindNotFound) {
+			continue // deleted since
+		} else if err != nil {
+			t.Fatalf("show %s: %v", item.Name, err)
+		}
+		all[d.Name] = d
+	}
+	return all
+}
+
+// note remembers the sandboxes that exist now; it is called after a crash too,
+// when nobody has cleaned up yet.
+func (w *witness) note(t *testing.T) {
+	t.Helper()
+	for _, dir := range []string{"node/machines", "node/gvisor/sandboxes"} {
+		for _, name := range w.list(t, dir) {
+			w.seen[strings.TrimSuffix(name, ".json")] = true
+		}
+	}
+}
+
+// residue returns what is wrong, in words.
+func (w *witness) residue(t *testing.T, all map[string]api.WorkspaceDetail) (wrong []string) {
+	t.Helper()
+	w.note(t)
+	running := map[string]string{} // sandbox: workspace
+	snapshots, volumes := map[string]bool{}, map[string]bool{}
+	for name, d := range all {
+		state := holt.State(d.State)
+		switch {
+		case !state.Settled():
+			wrong = append(wrong, fmt.Sprintf("%s is still %s: %s", name, d.State, d.Message))
+		case state == holt.Failed && d.Message == "":
+			wrong = append(wrong, name+" is FAILED and does not say why")
+		case state != holt.Failed && !holt.Goal(d.Goal).Reached(state):
+			wrong = append(wrong, fmt.Sprintf("%s is %s and should become %s: %s", name, d.State, d.Goal, d.Message))
+		}
+		volumes[d.ID+".img"] = true
+		switch {
+		case state == holt.Running:
+			running[d.SandboxID] = d.ID
+			if d.Snapshot != nil {
+				wrong = append(wrong, name+" runs and has a snapshot")
+			}
+		case d.SandboxID != "":
+			wrong = append(wrong, name+" is "+d.State+" and has a sandbox")
+		case state == holt.Suspended && d.Snapshot == nil:
+			wrong = append(wrong, name+" is SUSPENDED without a snapshot")
+		}
+		if d.Snapshot != nil {
+			snapshots[d.Snapshot.ID] = true
+		}
+	}
+	wrong = append(wrong, w.processes(t, running)...)
+	wrong = append(wrong, w.mounts(t, running)...)
+	wrong = append(wrong, w.networks(t, len(running))...)
+	wrong = append(wrong, w.cgroups(t, running)...)
+	return append(wrong, w.files(t, running, snapshots, volumes)...)
+}
+
+// processes: one sandbox and one gofer for each running workspace, no others.
+func (w *witness) processes(t *testing.T, running map[string]string) (wrong []string) {
+	t.Helper()
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := map[string]int{}
+	for _, e := range entries {
+		line, err := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline"))
+		if err != nil || !strings.Contains(string(line), w.s.Dir+"/") {
+			continue // not a process, gone, or not ours
+		}
+		args := strings.Split(strings.TrimRight(string(line), "\x00"), "\x00")
+		switch args[0] {
+		case "runsc-sandbox":
+			count[args[len(args)-1]]++
+		case "runsc-gofer":
+		default:
+			if !slices.Contains(args, "--data-dir") && !slices.Contains(args, "state") { // holtd itself, or its question after a sandbox
+				wrong = append(wrong, "a process is left: "+strings.Join(args, " "))
+			}
+		}
+	}
+	for id, n := range count {
+		if running[id] == "" {
+			wrong = append(wrong, fmt.Sprintf("sandbox %s runs for nobody", id))
+		} else if n != 1 {
+			wrong = append(wrong, fmt.Sprintf("sandbox %s has %d processes", id, n))
+		}
+	}
+	for id := range running {
+		if count[id] == 0 {
+			wrong = append(wrong, fmt.Sprintf("sandbox %s has no process", id))
+		}
+	}
+	return wrong
+}
+
+// sandboxPID returns the process of a sandbox.
+func (w *witness) sandboxPID(t *testing.T, id string) (pid int) {
+	t.Helper()
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		line, err := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline"))
+		if err == nil && strings.HasPrefix(string(line), "runsc-sandbox\x00") && strings.HasSuffix(string(line), "\x00"+id+"\x00") {
+			if _, err := fmt.Sscan(e.Name(), &pid); err != nil {
+				t.Fatal(err)
+			}
+			return pid
+		}
+	}
+	t.Fatalf("sandbox %s has no process", id)
+	return 0
+}
+
+// mounts: the pool, one volume for each running workspace, and their loop devices.
+func (w *witness) mounts(t *testing.T, running map[string]string) (wrong []string) {
+	t.Helper()
+	want := map[string]int{"node/pool": 1, "node/gvisor/root/null-netns": -1} // -1: may be there
+	for _, ws := range running {
+		want["node/mnt/"+ws] = 1
+	}
+	table, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	have := map[string]int{}
+	for line := range strings.Lines(string(table)) {
+		if at, ok := strings.CutPrefix(strings.Fields(line)[4], w.s.Dir+"/"); ok {
+			have[at]++
+		}
+	}
+	for at, n := range have {
+		if want[at] != n && (want[at] != -1 || n > 1) {
+			wrong = append(wrong, fmt.Sprintf("%d mounts at %s", n, at))
+		}
+	}
+	for at, n := range want {
+		if n > 0 && have[at] == 0 {
+			wrong = append(wrong, "nothing is mounted at "+at)
+		}
+	}
+	loops, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
+	if err != nil {
+		t.Fatal(err)
+	}
+	used := 0
+	for _, l := range loops {
+		if file, err := os.ReadFile(l); err == nil && strings.HasPrefix(string(file), w.s.Dir+"/") {
+			used++
+		}
+	}
+	if used != 1+len(running) {
+		wrong = append(wrong, fmt.Sprintf("%d loop devices for one pool and %d volumes", used, len(running)))
+	}
+	return wrong
+}
+
+// networks: a slot for each running workspace, and the warm ones.
+func (w *witness) networks(t *testing.T, running int) (wrong []string) {
+	t.Helper()
+	entries, err := os.ReadDir("/run/holt/slots")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, e := range entries {
+		owner, err := os.ReadFile(filepath.Join("/run/holt/slots", e.Name()))
+		if err != nil || string(owner) != filepath.Join(w.s.Dir, "node") {
+			continue
+		}
+		n++
+		for _, kind := range []string{"s", "g"} {
+			if _, err := os.Stat("/run/netns/holt-" + e.Name() + "-" + kind); err != nil {
+				wrong = append(wrong, fmt.Sprintf("slot %s: %v", e.Name(), err))
+			}
+		}
+	}
+	if n < running || n > running+warmNetworks {
+		wrong = append(wrong, fmt.Sprintf("%d network slots for %d machines and %d in reserve", n, running, warmNetworks))
+	}
+	return wrong
+}
+
+// cgroups: none of a sandbox that is gone.
+func (w *witness) cgroups(t *testing.T, running map[string]string) (wrong []string) {
+	t.Helper()
+	for _, pattern := range []string{"/sys/fs/cgroup/holt/sb-*", "/sys/fs/cgroup/*/holt/sb-*"} {
+		dirs, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, dir := range dirs {
+			if id := filepath.Base(dir); w.seen[id] && running[id] == "" {
+				wrong = append(wrong, "a cgroup is left: "+dir)
+			}
+		}
+	}
+	return wrong
+}
+
+// files: what the node keeps is what the workspaces name.
+func (w *witness) files(t *testing.T, running map[string]string, snapshots, volumes map[string]bool) (wrong []string) {
+	t.Helper()
+	isRunning := func(name string) bool { return running[strings.TrimSuffix(name, ".json")] != "" }
+	for dir, named := range map[string]func(string) bool{
+		"node/machines":         isRunning,
+		"node/gvisor/sandboxes": isRunning,
+		"node/gvisor/root": func(name string) bool {
+			i := strings.Index(name, "sb-")
+			return name == "null-netns" || i >= 0 && running[name[i:min(len(name), i+29)]] != ""
+		},
+		"node/mnt": func(name string) bool {
+			for _, ws := range running {
+				if ws == name {
+					return true
+				}
+			}
+			return false
+		},
+		"node/pool/snapshots": func(name string) bool { return snapshots[name] },
+		"node/pool/volumes":   func(name string) bool { return volumes[name] },
+	} {
+		for _, name := range w.list(t, dir) {
+			if !named(name) {
+				wrong = append(wrong, fmt.Sprintf("%s/%s belongs to nobody", dir, name))
+			}
+		}
+	}
+	for id := range snapshots {
+		if _, err := os.Stat(filepath.Join(w.s.Dir, "node/pool/snapshots", id, "manifest")); err != nil {
+			wrong = append(wrong, fmt.Sprintf("snapshot: %v", err))
+		}
+	}
+	return wrong
+}
+
+// list returns the names in a folder of the data directory, which may be missing.
+func (w *witness) list(t *testing.T, dir string) (names []string) {
+	t.Helper()
+	entries, err := os.ReadDir(filepath.Join(w.s.Dir, dir))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}
