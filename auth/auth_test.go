@@ -1,6 +1,7 @@
 package auth_test
 
 import (
+	"errors"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -134,7 +135,7 @@ func TestBadRequests(t *testing.T) {
 		"expires": {Name: "x", Life: -time.Second},
 	} {
 		_, _, err := s.Create(t.Context(), r)
-		e, ok := err.(*holt.Error)
+		e, ok := errors.AsType[*holt.Error](err)
 		if !ok || e.Kind != holt.KindInvalid || e.Field != field {
 			t.Errorf("%s: %v", field, err)
 		}

@@ -169,7 +169,7 @@ func (a *Agent) Serve(ctx context.Context, ln net.Listener) error {
 	stop()
 	cancel()
 	srv.Close()
-	a.conns.closeAll(nil)
+	a.conns.closeAll(context.Background())
 	a.active.Wait()
 	wg.Wait()
 	if errors.Is(err, http.ErrServerClosed) {

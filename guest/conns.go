@@ -79,13 +79,10 @@ func (s *conns) context(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, c)
 }
 
-// closeAll closes every connection but that of the request with context keep,
-// which may be nil, and returns how many.
+// closeAll closes every connection but that of the request with context keep
+// (context.Background for none) and returns how many.
 func (s *conns) closeAll(keep context.Context) int {
-	var except any
-	if keep != nil {
-		except = keep.Value(connKey{})
-	}
+	except := keep.Value(connKey{})
 	s.mu.Lock()
 	var victims []*conn
 	for c := range s.open {
@@ -97,7 +94,7 @@ func (s *conns) closeAll(keep context.Context) int {
 	for _, c := range victims {
 		// A close must not wait to send what a dead peer will never take.
 		if tcp, ok := c.Conn.(*net.TCPConn); ok {
-			tcp.SetLinger(0)
+			_ = tcp.SetLinger(0) // the connection may be gone already
 		}
 		c.Close()
 	}

@@ -190,9 +190,9 @@ func (a *Agent) search(w http.ResponseWriter, r *http.Request) error {
 		return err
 	case err != nil:
 		body := guestwire.BodyOf(err)
-		out.send(guestwire.SearchMatch{Error: &body})
+		_ = out.send(guestwire.SearchMatch{Error: &body})
 	default:
-		out.send(guestwire.SearchMatch{Done: true, Truncated: cut})
+		_ = out.send(guestwire.SearchMatch{Done: true, Truncated: cut})
 	}
 	return nil
 }

@@ -106,7 +106,7 @@ func (a *Agent) fail(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	json.NewEncoder(w).Encode(guestwire.BodyOf(err))
+	_ = json.NewEncoder(w).Encode(guestwire.BodyOf(err)) // the client is gone: nobody to tell
 }
 
 // reply answers with v as JSON.
@@ -173,7 +173,7 @@ func newLines(w http.ResponseWriter) *lines {
 }
 
 func (l *lines) send(v any) error {
-	l.ctl.SetWriteDeadline(time.Now().Add(lineTimeout))
+	_ = l.ctl.SetWriteDeadline(time.Now().Add(lineTimeout))
 	if err := l.enc.Encode(v); err != nil {
 		return err
 	}

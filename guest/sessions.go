@@ -208,10 +208,10 @@ func handleExec(cmd *exec.Command, f guestwire.Frame) error {
 		cmd.CloseInput()
 		return nil
 	case guestwire.TypeSignal:
-		cmd.Signal(f.Signal)
+		_ = cmd.Signal(f.Signal) // here and below: it may have ended
 		return nil
 	case guestwire.TypeResize:
-		cmd.Resize(f.Cols, f.Rows)
+		_ = cmd.Resize(f.Cols, f.Rows)
 		return nil
 	}
 	return holt.Invalidf("type", "an exec client does not send frames of type 0x%02x", byte(f.Type))

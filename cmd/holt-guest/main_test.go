@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -291,7 +292,7 @@ func TestForkBombIsContainedAndNamed(t *testing.T) {
 		}
 		return nil
 	})
-	if err != named {
+	if !errors.Is(err, named) {
 		t.Fatalf("no %s event: %v", guestwire.EventProcessLimit, err)
 	}
 	if _, err := r.Health(ctx); err != nil {

@@ -203,7 +203,7 @@ func (c *Command) Run(ctx context.Context, send func(guestwire.Frame) error) pro
 	}
 	var feeding sync.WaitGroup
 	feeding.Go(func() {
-		c.in.feed(func(consumed uint64) { send(guestwire.Frame{Type: guestwire.TypeAck, Seq: consumed}) })
+		c.in.feed(func(consumed uint64) { _ = send(guestwire.Frame{Type: guestwire.TypeAck, Seq: consumed}) })
 	})
 	stop := context.AfterFunc(gone, func() {
 		if !c.detach {

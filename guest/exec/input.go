@@ -86,7 +86,7 @@ func (in *input) feed(consumed func(uint64)) {
 		case over:
 			return
 		case len(chunk) > 0:
-			in.file.Write(chunk) // EPIPE: the command has closed it, which is its right
+			_, _ = in.file.Write(chunk) // EPIPE: the command has closed it, which is its right
 			in.mu.Lock()
 			in.waiting = in.waiting[len(chunk):]
 			in.mu.Unlock()

@@ -93,7 +93,7 @@ func removeEntries(dir, depth int) error {
 		f := os.NewFile(uintptr(fd), ".")
 		names, err := f.Readdirnames(1024)
 		f.Close()
-		if err == io.EOF || (err == nil && len(names) == 0) {
+		if errors.Is(err, io.EOF) || (err == nil && len(names) == 0) {
 			return nil
 		}
 		if err != nil {

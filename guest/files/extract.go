@@ -64,7 +64,7 @@ type counter struct {
 func (c *counter) Read(b []byte) (int, error) {
 	n, err := c.r.Read(b)
 	c.bytes += int64(n)
-	if err == io.EOF && c.bytes == 0 {
+	if errors.Is(err, io.EOF) && c.bytes == 0 {
 		err = holt.Invalid("body", "the body is empty, not a tar stream")
 	}
 	return n, err
@@ -241,7 +241,7 @@ type entryReader struct{ x *extractor }
 
 func (e entryReader) Read(b []byte) (int, error) {
 	n, err := e.x.tr.Read(b)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		err = e.x.broken(err)
 	}
 	return n, err

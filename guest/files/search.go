@@ -139,7 +139,7 @@ func (f *Files) startSearch(s guestwire.Search, path string) (*search, error) {
 	return run, nil
 }
 
-func (s *search) kill() { s.proc.SignalGroup(syscall.SIGKILL) }
+func (s *search) kill() { _ = s.proc.SignalGroup(syscall.SIGKILL) }
 
 // wait returns how ripgrep ended and the first line of what it complained about.
 func (s *search) wait() (process.Status, string) {

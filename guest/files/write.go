@@ -164,7 +164,7 @@ func (w *write) cleanup(f *Files) {
 		return
 	}
 	w.temp.Close()
-	f.Rights.Do(func() error { return os.Remove(w.temp.Name()) })
+	_ = f.Rights.Do(func() error { return os.Remove(w.temp.Name()) }) // a leftover has a name that tells
 }
 
 // reader ends with its context and marks errors as those of the sender, which

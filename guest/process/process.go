@@ -263,14 +263,14 @@ func (p *Process) kill(target int, sig syscall.Signal) error {
 // stopped), and SIGKILL where the leader lives on after grace. It waits for the
 // leader.
 func (p *Process) Hangup(grace time.Duration) {
-	p.SignalGroup(syscall.SIGHUP)
-	p.SignalGroup(syscall.SIGCONT)
+	_ = p.SignalGroup(syscall.SIGHUP) // here and below: an error means that it has ended
+	_ = p.SignalGroup(syscall.SIGCONT)
 	timer := time.NewTimer(grace)
 	defer timer.Stop()
 	select {
 	case <-p.done:
 	case <-timer.C:
-		p.SignalGroup(syscall.SIGKILL)
+		_ = p.SignalGroup(syscall.SIGKILL)
 		<-p.done
 	}
 }
@@ -279,7 +279,7 @@ func (p *Process) Hangup(grace time.Duration) {
 // group. It does not wait for them.
 func (t *Table) Kill() {
 	t.known.Range(func(_, p any) bool {
-		p.(*Process).SignalGroup(syscall.SIGKILL)
+		_ = p.(*Process).SignalGroup(syscall.SIGKILL)
 		return true
 	})
 }

@@ -42,7 +42,7 @@ func Open(uid int) (master, slave *os.File, err error) {
 	if os.Geteuid() == 0 {
 		// A terminal that stays root's works, except for programs that reopen it.
 		if slave.Chown(uid, ttyGroup) == nil {
-			slave.Chmod(0o620)
+			_ = slave.Chmod(0o620) // as login does; some kernels refuse
 		}
 	}
 	return master, slave, nil
@@ -60,7 +60,7 @@ func SetSize(master *os.File, cols, rows uint16) error {
 // Where only a process of the terminal may ask for that group (gVisor), it
 // throws the queue away instead: then char has room and must be written.
 func Interrupt(master *os.File, char byte) (signalled, flushed bool) {
-	control(master, func(fd int) error {
+	_ = control(master, func(fd int) error {
 		tio, err := unix.IoctlGetTermios(fd, unix.TCGETS)
 		if err != nil || tio.Lflag&unix.ISIG == 0 || tio.Cc[unix.VINTR] != char {
 			return err

@@ -81,7 +81,7 @@ func (t *Terminal) hangup() {
 	t.mu.Lock()
 	t.released = true
 	t.mu.Unlock()
-	t.proc.SignalGroup(syscall.SIGHUP)
+	_ = t.proc.SignalGroup(syscall.SIGHUP) // it may have ended
 	t.master.Close()
 	t.m.wg.Go(func() { t.proc.Hangup(hangupGrace) })
 }

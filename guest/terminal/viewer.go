@@ -2,6 +2,7 @@ package terminal
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -155,7 +156,7 @@ func (v *Viewer) Handle(f guestwire.Frame) error {
 		t.mu.Lock()
 		t.resize(v.cols, v.rows) // who types decides the size
 		t.mu.Unlock()
-		if err := t.write(f.Data); err != nil && err != io.EOF {
+		if err := t.write(f.Data); err != nil && !errors.Is(err, io.EOF) {
 			t.mu.Lock()
 			v.notice = err.Error()
 			t.mu.Unlock()

@@ -146,7 +146,7 @@ func (c *Client) socket(ctx context.Context, path string, q url.Values) (*websoc
 	if len(q) > 0 {
 		u += "?" + q.Encode()
 	}
-	ws, resp, err := websocket.Dial(ctx, u, &websocket.DialOptions{HTTPClient: c.http, HTTPHeader: h})
+	ws, resp, err := websocket.Dial(ctx, u, &websocket.DialOptions{HTTPClient: c.http, HTTPHeader: h}) //nolint:bodyclose // the library closes it
 	if err != nil {
 		if resp != nil && resp.StatusCode >= 300 && resp.Body != nil {
 			return nil, ResponseError(resp)

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -114,7 +115,7 @@ func (c *Client) Chmod(ctx context.Context, m Chmod) error {
 // path's parent. Where the agent cannot read something the stream ends with that
 // error in place of io.EOF. The caller closes it.
 func (c *Client) Archive(ctx context.Context, path string) (io.ReadCloser, error) {
-	resp, err := c.do(ctx, http.MethodGet, "/v1/files/archive", url.Values{"path": {path}}, nil, nil)
+	resp, err := c.do(ctx, http.MethodGet, "/v1/files/archive", url.Values{"path": {path}}, nil, nil) //nolint:bodyclose // the caller closes it
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +130,7 @@ type trailed struct {
 
 func (t *trailed) Read(b []byte) (int, error) {
 	n, err := t.ReadCloser.Read(b)
-	if text := t.resp.Trailer.Get(ErrorTrailer); err == io.EOF && text != "" {
+	if text := t.resp.Trailer.Get(ErrorTrailer); errors.Is(err, io.EOF) && text != "" {
 		var body ErrorBody
 		if json.Unmarshal([]byte(text), &body) != nil {
 			body.Text = "the guest agent could not finish"

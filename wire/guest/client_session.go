@@ -104,7 +104,7 @@ func (c *Client) Run(ctx context.Context, e Exec, stdin io.Reader, stdout, stder
 		// the read that is under way.
 		sending, stop := context.WithCancel(ctx)
 		defer stop()
-		go s.SendStdin(sending, stdin)
+		go func() { _ = s.SendStdin(sending, stdin) }() // a command that does not read its input is no error
 	}
 	return s.Pump(ctx, stdout, stderr)
 }

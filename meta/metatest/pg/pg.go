@@ -181,8 +181,8 @@ func (s *Server) Database(t testing.TB) string {
 // Stop ends the server and removes its data.
 func (s *Server) Stop() {
 	if s.cmd != nil && s.cmd.Process != nil {
-		s.cmd.Process.Signal(syscall.SIGQUIT) // immediate: nothing here is worth keeping
-		<-s.done
+		_ = s.cmd.Process.Signal(syscall.SIGQUIT) // immediate: nothing here is worth keeping
+		<-s.done                                  //nolint:errcheck // how it ended does not matter
 	}
 	os.RemoveAll(s.dir)
 }
