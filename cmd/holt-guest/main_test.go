@@ -217,7 +217,7 @@ func TestChildrenInheritWhatTheyShould(t *testing.T) {
 		if got := r.sh(t, "bash -c 'ulimit -u'; id -u; umask"); got != "1024\n54322\n0022" {
 			t.Errorf("limit, user and umask: %q", got)
 		}
-		if got := r.sh(t, fmt.Sprintf("cat /proc/%d/environ; kill -9 %d; ls /proc/%d/task | xargs -n1 kill -9; echo done", r.cmd.Process.Pid, r.cmd.Process.Pid, r.cmd.Process.Pid)); !strings.HasSuffix(got, "done") || strings.Contains(got, "secret") {
+		if got := r.sh(t, fmt.Sprintf("exec 2>&1; cat /proc/%d/environ; kill -9 %d; ls /proc/%d/task | xargs -n1 kill -9; echo done", r.cmd.Process.Pid, r.cmd.Process.Pid, r.cmd.Process.Pid)); !strings.HasSuffix(got, "done") || strings.Contains(got, "secret") {
 			t.Errorf("the user reaches into the agent: %q", got)
 		}
 	}
