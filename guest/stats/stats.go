@@ -8,8 +8,10 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -35,7 +37,8 @@ type Process struct {
 }
 
 // Processes returns the descendants of root in no order. proc is the mount
-// point of the proc file system.
+// point of the proc file system. Of init they are all others: a table read while
+// it changes, as under a fork bomb, lacks the parents of most.
 func Processes(proc string, root int) ([]Process, error) {
 	d, err := os.Open(proc)
 	if err != nil {
@@ -65,6 +68,9 @@ func Processes(proc string, root int) ([]Process, error) {
 		}
 	}
 	var out []Process
+	if root == 1 {
+		return slices.Collect(maps.Values(all)), nil
+	}
 	for next := children[root]; len(next) > 0; {
 		pid := next[len(next)-1]
 		next = next[:len(next)-1]

@@ -18,6 +18,7 @@ type Config struct {
 	Home        string           `json:"home"`      // absolute
 	Dir         string           `json:"dir"`       // absolute: where commands start and relative paths begin
 	Processes   int64            `json:"processes"` // most processes and threads of the user; 0 sets no limit
+	Memory      int64            `json:"memory"`    // bytes for processes and tmpfs; 0 is all that the machine shows
 }
 
 // ErrorBody is the JSON body of every answer with an error status, and the
