@@ -68,6 +68,7 @@ func (m *machine) freeze(ctx context.Context, draft *snapshot.Draft, keep bool) 
 		return nil, fmt.Errorf("pause machine: %w", err)
 	}
 	m.setFrozen(true)
+	laps.lap("pause")
 	fault.Point("freeze.paused")
 	// Memory and volume are copied of one and the same moment.
 	g, gctx := errgroup.WithContext(ctx)
@@ -90,9 +91,15 @@ func (m *machine) freeze(ctx context.Context, draft *snapshot.Draft, keep bool) 
 			return nil, err
 		}
 		man.Pause = time.Since(begin)
+		laps.lap("unpause")
 		fault.Point("freeze.runs-on")
 	}
-	return man, draft.Commit(ctx, man)
+	if err := draft.Commit(ctx, man); err != nil {
+		return nil, err
+	}
+	laps.lap("commit")
+	m.node.log.Info("machine frozen", laps.attrs("sandbox_id", r.Sandbox, "workspace", r.Workspace, "kept_running", keep)...)
+	return man, nil
 }
 
 // tellFreeze gives the guest the chance to write its buffers. Its answer does
