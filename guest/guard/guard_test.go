@@ -3,6 +3,7 @@ package guard
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -60,12 +61,7 @@ func (s *script) Kill(pid int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.killed = append(s.killed, pid)
-	for i, p := range s.procs {
-		if p.PID == pid {
-			s.procs = append(s.procs[:i:i], s.procs[i+1:]...)
-			break
-		}
-	}
+	s.procs = slices.DeleteFunc(slices.Clone(s.procs), func(p stats.Process) bool { return p.PID == pid || p.Group == -pid })
 	return nil
 }
 
@@ -97,6 +93,36 @@ func TestTheBombDiesAndNothingElse(t *testing.T) {
 			t.Errorf("memory ran out: %d bytes left", s.lowest)
 		}
 		if len(events) != 1 || events[0].Name != guestwire.EventMemoryLimit || !strings.HasPrefix(events[0].Text, "killed python3 (pid 41, 1.") {
+			t.Errorf("events %+v", events)
+		}
+	})
+}
+
+func TestTheCrowdDiesAndNothingElse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &script{
+			total: 704 * holt.MiB,
+			procs: []stats.Process{{PID: 7, Group: 7, Comm: "bash", RSS: 5 * holt.MiB, State: 'S'}, {PID: 8, Group: 8, Comm: "node", RSS: 100 * holt.MiB, State: 'S'}},
+			grows: map[int]int64{},
+		}
+		for pid := 100; pid < 300; pid++ {
+			s.procs = append(s.procs, stats.Process{PID: pid, Group: 100, Comm: "python3", State: 'R'})
+			s.grows[pid] = 2 * holt.MiB
+		}
+		var log event.Log
+		s.begun, s.lowest = time.Now(), s.total
+		g := Guard{System: s, Events: &log, Log: slog.New(slog.DiscardHandler), Memory: 512 * holt.MiB}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		g.Run(ctx)
+		if len(s.killed) != 1 || s.killed[0] != -100 {
+			t.Fatalf("killed %v, want the group 100 alone", s.killed)
+		}
+		if s.lowest < 100*holt.MiB {
+			t.Errorf("%d bytes were left of the machine; of its 704 MiB only 512 are the guest's", s.lowest)
+		}
+		events, _ := log.Since(0)
+		if len(events) != 1 || !strings.HasPrefix(events[0].Text, "killed 200 processes such as python3 (group 100, ") {
 			t.Errorf("events %+v", events)
 		}
 	})
