@@ -17,6 +17,10 @@ export HOLT_CACHE
 TEST_PARALLEL ?= 2
 TEST_TIMEOUT  ?= 40m
 PKG           ?= ./...
+ROUNDS        ?= 15
+
+# Packages that fill the machine by themselves are tested one after the other.
+HEAVY = ./test/|./sandbox/gvisor|./bench
 
 GOLANGCI_VERSION := v2.15.0
 GOLANGCI         := $(HOLT_CACHE)/tools/golangci-lint-$(GOLANGCI_VERSION)/golangci-lint
@@ -36,6 +40,10 @@ run: deps build image ## build everything and start holtd here; prints the addre
 .PHONY: deps
 deps: ## install what is missing on this machine (apt-get, as root)
 	@scripts/deps
+
+.PHONY: deps-test
+deps-test: ## what the tests need beside that: PostgreSQL and a browser
+	@scripts/deps test
 
 .PHONY: build
 build: web-build bin/runsc ## bin/holtd bin/holt bin/holt-guest bin/runsc and the web files
@@ -63,12 +71,15 @@ image: deps ## build the default image into the cache, unless it is there
 	@go run ./scripts/mkimage default tiny
 
 .PHONY: test
-test: deps build image check ## install what is missing, then run every test, with the race detector
-	go test -race -p $(TEST_PARALLEL) -timeout $(TEST_TIMEOUT) $(PKG)
+test: deps-test build image check ## install what is missing, then run every test, with the race detector
+	@light=$$(go list -f '{{.Dir}}' $(PKG) | sed 's#^$(CURDIR)#.#' | grep -v -E '^($(HEAVY))' || true); \
+	heavy=$$(go list -f '{{.Dir}}' $(PKG) | sed 's#^$(CURDIR)#.#' | grep -E '^($(HEAVY))' || true); \
+	if [ -n "$$light" ]; then echo 'go test -race (light packages)'; go test -race -p $(TEST_PARALLEL) -timeout $(TEST_TIMEOUT) $$light; fi; \
+	if [ -n "$$heavy" ]; then echo 'go test -race (heavy packages)'; go test -race -count=1 -p 1 -timeout $(TEST_TIMEOUT) $$heavy; fi
 	@if [ -f web/package.json ]; then npm --prefix web test; fi
 
 .PHONY: test-slow
-test-slow: deps build image ## the long tests too: hundreds of cycles, faults at random points
+test-slow: deps-test build image ## the long tests too: hundreds of cycles, faults at random points
 	HOLT_SLOW=1 go test -race -p 1 -timeout 120m $(PKG)
 
 .PHONY: fuzz
@@ -79,8 +90,8 @@ fuzz: ## run every fuzz target for FUZZTIME (default 20s)
 	  done; done
 
 .PHONY: bench
-bench: deps build image ## measure starts, suspends, resumes, forks and terminals; prints p50 and p99
-	go run ./bench
+bench: deps build image ## measure starts, suspends, resumes, forks and terminals; prints p50 and p99 (ROUNDS=15)
+	HOLT_BENCH=$(ROUNDS) go test -count=1 -timeout 60m -v -run '^TestBench$$' ./bench
 
 .PHONY: check
 check: fmt-check vet lint ## format, vet and lint, without running tests
