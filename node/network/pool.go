@@ -55,8 +55,12 @@ type Pool struct {
 	wg   sync.WaitGroup
 
 	mu   sync.Mutex
-	warm []Slot
+	warm []Slot // guarded with the usual policy
 }
+
+// usual is the policy that ready slots have in force already. The addresses that
+// the host gets after that are refused by the host's own table.
+var usual = Policy{Internet: true}
 
 // Open reclaims what an earlier process of the same owner left, except the slots
 // whose numbers are in keep, and starts keeping slots ready.
@@ -107,6 +111,9 @@ func (p *Pool) Get(ctx context.Context, policy Policy) (Slot, error) {
 	}
 	p.mu.Unlock()
 	defer p.wake()
+	if ready && policy == usual {
+		return s, nil
+	}
 	if !ready {
 		var err error
 		if s, err = p.make(); err != nil {
@@ -224,6 +231,11 @@ func (p *Pool) keepWarm(ctx context.Context) {
 				break
 			}
 			s, err := p.make()
+			if err == nil {
+				if err = s.guard(ctx, usual, p.cfg.Nameservers); err != nil {
+					err = errors.Join(err, p.Put(s))
+				}
+			}
 			if err != nil {
 				p.log.Warn("cannot keep a network ready", "err", err)
 				break

@@ -35,8 +35,11 @@ type Blocked struct {
 func (b Blocked) Total() uint64 { return b.Host + b.Private + b.Metadata + b.SMTP + b.Other }
 
 // gatewayRules is the filter in the gateway's namespace. "reject" rather than
-// "drop" lets honest programs fail at once instead of waiting.
+// "drop" lets honest programs fail at once instead of waiting. Loaded again, it
+// replaces what is there.
 var gatewayRules = template.Must(template.New("gateway").Parse(`
+table inet holt
+delete table inet holt
 table inet holt {
 	counter host {}
 	counter private {}
