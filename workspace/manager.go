@@ -87,6 +87,10 @@ type Manager struct {
 	admission sync.Mutex // held while places to run are counted and taken; guards line
 	line      []holt.WorkspaceID
 
+	// images is held shared from the choice of an image until a row names it, and
+	// alone while images are removed. Nothing else is taken while waiting for it.
+	images sync.RWMutex
+
 	active activity
 }
 

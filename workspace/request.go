@@ -31,6 +31,8 @@ func (m *Manager) Create(ctx context.Context, r CreateRequest) (meta.Workspace, 
 	if err := m.check(&r); err != nil {
 		return meta.Workspace{}, err
 	}
+	m.images.RLock()
+	defer m.images.RUnlock()
 	image, err := m.cfg.Images.Resolve(ctx, r.Image)
 	if err != nil {
 		return meta.Workspace{}, err
@@ -123,6 +125,8 @@ func (m *Manager) Fork(ctx context.Context, nameOrID, newName string) (meta.Work
 	if err := holt.CheckName(newName); err != nil {
 		return meta.Workspace{}, err
 	}
+	m.images.RLock() // the source may be deleted before the fork is stored
+	defer m.images.RUnlock()
 	src, err := m.Get(ctx, nameOrID)
 	if err != nil {
 		return meta.Workspace{}, err
