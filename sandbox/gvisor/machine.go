@@ -11,8 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/holt-ide/holt"
 	"github.com/holt-ide/holt/fault"
 	"github.com/holt-ide/holt/sandbox"
@@ -69,40 +67,6 @@ func (m *machine) watch(ctx context.Context) error {
 		return fmt.Errorf("sandbox is %s", s.Status)
 	}
 	return m.watchProcess(s.PID)
-}
-
-// watchProcess closes done when the process ends.
-func (m *machine) watchProcess(pid int) error {
-	fd, err := unix.PidfdOpen(pid, unix.PIDFD_NONBLOCK)
-	if err != nil {
-		return fmt.Errorf("open sandbox process: %w", err)
-	}
-	process := os.NewFile(uintptr(fd), "pidfd")
-	if hasEnded(uintptr(fd)) { // nobody has collected the dead process yet
-		return errors.Join(errors.New("sandbox process has ended"), process.Close())
-	}
-	go func() {
-		defer process.Close()
-		waitReadable(process)
-		m.ended()
-	}()
-	return nil
-}
-
-// waitReadable returns when a pidfd reports the end of its process, which makes
-// it readable. It waits in the Go runtime's poller and so costs no thread.
-func waitReadable(process *os.File) {
-	raw, err := process.SyscallConn()
-	if err != nil {
-		return
-	}
-	_ = raw.Read(hasEnded) // an error means the file was closed
-}
-
-// hasEnded asks a pidfd, without waiting.
-func hasEnded(fd uintptr) bool {
-	n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
-	return n > 0 || (err != nil && !errors.Is(err, unix.EINTR))
 }
 
 // Dial implements [sandbox.Sandbox].

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/holt-ide/holt"
 )
 
@@ -64,20 +66,25 @@ func (r runsc) run(ctx context.Context, args ...string) ([]byte, error) {
 
 // explain turns a failed call into an error with the runtime's last word.
 func (r runsc) explain(verb string, err error, words string) error {
-	words = strings.TrimSpace(words)
-	if i := strings.LastIndexByte(words, '\n'); i >= 0 {
-		words = words[i+1:]
-	}
-	if len(words) > 512 {
-		words = words[:512]
-	}
+	// Some errors dump an object before they come to the point.
+	full := strings.Contains(words, unix.ENOSPC.Error())
+	words = lastWord(words)
 	switch {
 	case strings.Contains(words, "file does not exist") || strings.Contains(words, "container does not exist"):
 		return fmt.Errorf("runsc %s: %w", verb, errNoContainer)
-	case strings.Contains(words, "no space left on device"):
+	case full:
 		return holt.Wrap(holt.KindNoSpace, fmt.Errorf("runsc %s: %s", verb, words), "the disk is full")
 	}
 	return fmt.Errorf("runsc %s: %w: %s", verb, err, words)
+}
+
+// lastWord returns the last line of what the runtime said, without the stack
+// that some of its errors carry, and not too much of it.
+func lastWord(words string) string {
+	words, _, _ = strings.Cut(words, "\ngoroutine ")
+	words = strings.TrimSpace(words)
+	words = words[strings.LastIndexByte(words, '\n')+1:]
+	return words[:min(len(words), 512)]
 }
 
 func (r runsc) version(ctx context.Context) (string, error) {
@@ -164,4 +171,23 @@ func (r runsc) state(ctx context.Context, id holt.SandboxID) (state, error) {
 		return state{}, fmt.Errorf("decode runsc state: %w", err)
 	}
 	return s, nil
+}
+
+// gofer returns the process that serves the container's files, which only the
+// runtime's own record tells.
+func (r runsc) gofer(id holt.SandboxID) (pid int, err error) {
+	body, err := os.ReadFile(filepath.Join(r.root, fmt.Sprintf("%[1]s_sandbox:%[1]s.state", id)))
+	if err != nil {
+		return 0, fmt.Errorf("read runtime record: %w", err)
+	}
+	var s struct {
+		Gofer int `json:"goferPid"`
+	}
+	if err := json.Unmarshal(body, &s); err != nil {
+		return 0, fmt.Errorf("decode runtime record: %w", err)
+	}
+	if s.Gofer <= 0 {
+		return 0, errors.New("the runtime's record names no gofer")
+	}
+	return s.Gofer, nil
 }
