@@ -143,10 +143,10 @@ func (s *Store) Get(id holt.SnapshotID) (*Manifest, error) {
 		return nil, fmt.Errorf("read manifest: %w", err)
 	}
 	m, err := decode(data)
-	if err != nil {
-		return nil, fmt.Errorf("snapshot %s: %w", id, err)
+	if e, ok := errors.AsType[*holt.Error](err); ok {
+		return nil, &holt.Error{Kind: e.Kind, Text: fmt.Sprintf("snapshot %s: %s", id, e.Text), Err: e.Err}
 	}
-	return m, nil
+	return m, err
 }
 
 // Verify reads the named files of a snapshot, or all when none is named, and

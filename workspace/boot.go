@@ -138,7 +138,7 @@ func (m *Manager) restoreFiles(ctx context.Context, w meta.Workspace) (string, e
 	if !viewOf(w, inv).volume {
 		return "", nil
 	}
-	return "the files are as they were last on the disk, because the snapshot's copy is damaged too", nil
+	return "the files are as they were last on the disk, because the snapshot's copy cannot be trusted either", nil
 }
 
 // replace goes on from image and files after the machine ended on its own.
