@@ -41,7 +41,7 @@ func faulty(t *testing.T) string {
 
 var buildFaulty = sync.OnceValues(func() (string, error) {
 	path := filepath.Join(faultyDir, "holtd")
-	cmd := exec.Command("go", "build", "-trimpath", "-tags", "faults", "-o", path, "github.com/holt-ide/holt/cmd/holtd")
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-tags", "faults", "-o", path, "github.com/holt-ide/holt/cmd/holtd")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // as `make build`, so that the packages are in the cache
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build a holtd with fault points: %w\n%s", err, out)

@@ -160,7 +160,13 @@ func (w *witness) processes(t *testing.T, running map[string]string) (wrong []st
 }
 
 // sandboxPID returns the process of a sandbox.
-func (w *witness) sandboxPID(t *testing.T, id string) (pid int) {
+func (w *witness) sandboxPID(t *testing.T, id string) int {
+	t.Helper()
+	return w.processOf(t, "runsc-sandbox", id)
+}
+
+// processOf returns the process of that name that belongs to a sandbox.
+func (w *witness) processOf(t *testing.T, name, id string) (pid int) {
 	t.Helper()
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
@@ -168,14 +174,14 @@ func (w *witness) sandboxPID(t *testing.T, id string) (pid int) {
 	}
 	for _, e := range entries {
 		line, err := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline"))
-		if err == nil && strings.HasPrefix(string(line), "runsc-sandbox\x00") && strings.HasSuffix(string(line), "\x00"+id+"\x00") {
+		if err == nil && strings.HasPrefix(string(line), name+"\x00") && strings.Contains(string(line), "/"+id+"/") {
 			if _, err := fmt.Sscan(e.Name(), &pid); err != nil {
 				t.Fatal(err)
 			}
 			return pid
 		}
 	}
-	t.Fatalf("sandbox %s has no process", id)
+	t.Fatalf("sandbox %s has no process %s", id, name)
 	return 0
 }
 
