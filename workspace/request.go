@@ -47,8 +47,9 @@ func (m *Manager) check(r *CreateRequest) error {
 	if err := holt.CheckName(r.Name); err != nil {
 		return err
 	}
-	r.Limits = r.Limits.WithDefaults()
-	if err := r.Limits.Check(unbounded(m.cfg.Most)); err != nil {
+	most := unbounded(m.cfg.Most)
+	r.Limits = withDefaults(r.Limits, most)
+	if err := r.Limits.Check(most); err != nil {
 		return err
 	}
 	if err := checkGit(r.Git); err != nil {
@@ -68,6 +69,28 @@ func (m *Manager) check(r *CreateRequest) error {
 		return holt.Invalidf("idle_after", "%v is not a time to wait: use at least 1s, or 0 for never", d)
 	}
 	return nil
+}
+
+// withDefaults fills the zero fields of l with the defaults, or with the server's
+// bounds where those are smaller: who asks for nothing is never refused.
+func withDefaults(l, most holt.Limits) holt.Limits {
+	d := l.WithDefaults()
+	for _, f := range []struct {
+		asked int64
+		got   *int64
+		bound int64
+	}{
+		{l.Memory, &d.Memory, most.Memory}, {l.Disk, &d.Disk, most.Disk},
+		{l.Root, &d.Root, most.Root}, {l.Processes, &d.Processes, most.Processes},
+	} {
+		if f.asked == 0 {
+			*f.got = min(*f.got, f.bound)
+		}
+	}
+	if l.CPUs == 0 {
+		d.CPUs = min(d.CPUs, most.CPUs)
+	}
+	return d
 }
 
 // unbounded replaces the zero fields of most by bounds that no request exceeds.
