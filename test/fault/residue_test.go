@@ -120,30 +120,48 @@ func (w *witness) residue(t *testing.T, all map[string]api.WorkspaceDetail) (wro
 	return append(wrong, w.files(t, running, snapshots, volumes)...)
 }
 
-// processes: one sandbox and one gofer for each running workspace, no others.
-func (w *witness) processes(t *testing.T, running map[string]string) (wrong []string) {
+// sandboxes counts the sandbox processes of this server, by sandbox.
+func (w *witness) sandboxes(t *testing.T) map[string]int {
+	t.Helper()
+	count := map[string]int{}
+	for _, args := range w.commands(t) {
+		if args[0] == "runsc-sandbox" {
+			count[args[len(args)-1]]++
+		}
+	}
+	return count
+}
+
+// commands returns the command lines on this host that name the data directory.
+func (w *witness) commands(t *testing.T) (lines [][]string) {
 	t.Helper()
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		t.Fatal(err)
 	}
-	count := map[string]int{}
 	for _, e := range entries {
 		line, err := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline"))
 		if err != nil || !strings.Contains(string(line), w.s.Dir+"/") {
 			continue // not a process, gone, or not ours
 		}
-		args := strings.Split(strings.TrimRight(string(line), "\x00"), "\x00")
-		switch args[0] {
-		case "runsc-sandbox":
-			count[args[len(args)-1]]++
-		case "runsc-gofer":
+		lines = append(lines, strings.Split(strings.TrimRight(string(line), "\x00"), "\x00"))
+	}
+	return lines
+}
+
+// processes: one sandbox for each running workspace, and nothing that nobody
+// waits for.
+func (w *witness) processes(t *testing.T, running map[string]string) (wrong []string) {
+	t.Helper()
+	for _, args := range w.commands(t) {
+		switch {
+		case args[0] == "runsc-sandbox", args[0] == "runsc-gofer":
+		case slices.Contains(args, "--data-dir"), slices.Contains(args, "state"): // holtd itself, or its question after a sandbox
 		default:
-			if !slices.Contains(args, "--data-dir") && !slices.Contains(args, "state") { // holtd itself, or its question after a sandbox
-				wrong = append(wrong, "a process is left: "+strings.Join(args, " "))
-			}
+			wrong = append(wrong, "a process is left: "+strings.Join(args, " "))
 		}
 	}
+	count := w.sandboxes(t)
 	for id, n := range count {
 		if running[id] == "" {
 			wrong = append(wrong, fmt.Sprintf("sandbox %s runs for nobody", id))
