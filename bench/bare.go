@@ -133,23 +133,31 @@ func (c *container) bundle() {
 	}
 }
 
-// create starts the sandbox; its streams are files, or the call would never return.
-func (c *container) create() {
+// launch makes the sandbox with one call of runsc; its streams are files, or the
+// call would never return.
+func (c *container) launch(verb ...string) {
 	c.t.Helper()
 	log, err := os.Create(filepath.Join(c.dir, "console"))
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	defer log.Close()
-	cmd := exec.Command(c.b.runsc, append(c.flags(), "create", "--bundle", filepath.Join(c.dir, "bundle"), c.id)...)
+	args := append(append(c.flags(), verb...), "--bundle", filepath.Join(c.dir, "bundle"), c.id)
+	cmd := exec.Command(c.b.runsc, args...)
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Run(); err != nil {
 		text, _ := os.ReadFile(log.Name())
-		c.t.Fatalf("runsc create: %v: %s", err, text)
+		c.t.Fatalf("runsc %s: %v: %s", verb[0], err, text)
 	}
 }
 
-func (c *container) start() { c.t.Helper(); c.create(); c.runsc("start", c.id) }
+func (c *container) start() { c.t.Helper(); c.launch("run", "--detach") }
+
+func (c *container) restore(from string) {
+	c.t.Helper()
+	c.launch("restore", "--detach", "--background", "--image-path", from)
+}
+
 func (c *container) exec(cmd ...string) string {
 	c.t.Helper()
 	return c.runsc(append([]string{"exec", c.id}, cmd...)...)
@@ -158,11 +166,6 @@ func (c *container) execTime() (took time.Duration) {
 	begin := time.Now()
 	c.exec("/bin/true")
 	return time.Since(begin)
-}
-func (c *container) restore(from string) {
-	c.t.Helper()
-	c.create()
-	c.runsc("restore", "--detach", "--background", "--image-path", from, c.id)
 }
 func (c *container) checkpoint(to string, more ...string) {
 	c.t.Helper()

@@ -116,7 +116,7 @@ func (r *rig) fill(name string, mib int) {
 
 func (r *rig) coldStart() table {
 	ours := &series{name: "cold start to first exec"}
-	peer := &series{name: "netns, mkfs, mount, runsc create, start, exec"}
+	peer := &series{name: "netns, mkfs, mount, runsc run, exec"}
 	for range rounds() {
 		name := r.name()
 		begin := time.Now()

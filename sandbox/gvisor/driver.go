@@ -93,12 +93,12 @@ func (d *Driver) Capabilities() sandbox.Capabilities {
 
 // Start implements [sandbox.Driver].
 func (d *Driver) Start(ctx context.Context, spec sandbox.Spec) (sandbox.Sandbox, error) {
-	return d.make(ctx, spec, func(m *machine) error { return m.runsc.start(ctx, spec.ID) })
+	return d.make(ctx, spec, func(m *machine) error { return m.runsc.start(ctx, spec.ID, m.dir) })
 }
 
 // Restore implements [sandbox.Driver].
 func (d *Driver) Restore(ctx context.Context, spec sandbox.Spec, dir string) (sandbox.Sandbox, error) {
-	return d.make(ctx, spec, func(m *machine) error { return m.runsc.restore(ctx, spec.ID, dir) })
+	return d.make(ctx, spec, func(m *machine) error { return m.runsc.restore(ctx, spec.ID, m.dir, dir) })
 }
 
 // make builds the bundle, creates the container and sets it going; on any error
@@ -128,10 +128,7 @@ func (d *Driver) make(ctx context.Context, spec sandbox.Spec, boot func(*machine
 	if err := m.layOut(); err != nil {
 		return nil, err
 	}
-	if err := m.runsc.create(ctx, spec.ID, m.dir); err != nil {
-		return nil, err
-	}
-	fault.Point("sandbox.created")
+	fault.Point("sandbox.laid-out")
 	if err := boot(m); err != nil {
 		return nil, err
 	}
