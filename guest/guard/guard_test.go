@@ -55,6 +55,8 @@ func (s *script) Processes() ([]stats.Process, error) {
 	return out, nil
 }
 
+func (s *script) Tasks() (int64, error) { return int64(len(s.procs)), nil }
+
 func (s *script) Disks() []guestwire.Disk { return s.disks }
 
 func (s *script) Kill(pid int) error {
@@ -102,7 +104,7 @@ func TestTheCrowdDiesAndNothingElse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &script{
 			total: 704 * holt.MiB,
-			procs: []stats.Process{{PID: 7, Group: 7, Comm: "bash", RSS: 5 * holt.MiB, State: 'S'}, {PID: 8, Group: 8, Comm: "node", RSS: 100 * holt.MiB, State: 'S'}},
+			procs: []stats.Process{{PID: 7, Group: 7, Comm: "bash", RSS: 5 * holt.MiB, State: 'S'}, {PID: 8, Parent: 7, Group: 8, Comm: "node", RSS: 100 * holt.MiB, State: 'S'}},
 			grows: map[int]int64{},
 		}
 		for pid := 100; pid < 300; pid++ {

@@ -81,6 +81,19 @@ func Processes(proc string, root int) ([]Process, error) {
 	return out, nil
 }
 
+// Threads returns how many threads one process has.
+func Threads(proc string, pid int) (int64, error) {
+	raw, err := os.ReadFile(filepath.Join(proc, strconv.Itoa(pid), "stat"))
+	if err != nil {
+		return 0, fmt.Errorf("read process: %w", err)
+	}
+	p, ok := parseStat(raw)
+	if !ok {
+		return 0, fmt.Errorf("read process %d: its stat file is odd", pid)
+	}
+	return p.Threads, nil
+}
+
 // parseStat reads "pid (comm) state ppid …", where comm may hold anything.
 func parseStat(raw []byte) (p Process, ok bool) {
 	open, end := bytes.IndexByte(raw, '('), bytes.LastIndexByte(raw, ')')
