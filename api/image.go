@@ -28,12 +28,20 @@ type PullImage struct {
 	Name      string `json:"name,omitempty" doc:"A further name for the image"`
 }
 
-// Progress is one line of the answer to a build or pull, which is a stream of
-// JSON objects, one a line. The last line has Image or Problem.
+// MaxImageArchive is the largest archive in bytes that a load takes.
+const MaxImageArchive = 20 << 30
+
+// ArchiveType is the media type of an archive of an image, which may be
+// compressed as well.
+const ArchiveType = "application/x-tar"
+
+// Progress is one line of the answer to a build, pull or load, which is a stream
+// of JSON objects, one a line. The last line has Image or Problem.
 type Progress struct {
 	Phase   string   `json:"phase,omitempty" doc:"What is being done"`
 	Done    int64    `json:"done,omitempty" doc:"Units done in this phase"`
 	Total   int64    `json:"total,omitempty" doc:"Units in this phase; absent: unknown"`
+	Bytes   bool     `json:"bytes,omitempty" doc:"The units are bytes"`
 	Text    string   `json:"text,omitempty" doc:"A line for people"`
 	Image   *Image   `json:"image,omitempty" doc:"The finished image, on the last line"`
 	Problem *Problem `json:"problem,omitempty" doc:"What went wrong, on the last line"`

@@ -18,6 +18,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"log/slog"
 	"net"
@@ -89,11 +90,17 @@ type Node interface {
 	Secret(id holt.SandboxID) (string, error)
 }
 
-// Images lists and makes images.
+// Images lists, makes and removes images.
 type Images interface {
 	List(ctx context.Context) ([]api.Image, error)
 	Build(ctx context.Context, req api.BuildImage, progress func(api.Progress)) (api.Image, error)
 	Pull(ctx context.Context, req api.PullImage, progress func(api.Progress)) (api.Image, error)
+	// Load makes an image of that name from an archive of size bytes, 0 if that is
+	// not known. Content that is no such archive is KindInvalid.
+	Load(ctx context.Context, name string, archive io.Reader, size int64, progress func(api.Progress)) (api.Image, error)
+	// Remove removes a name, and its image with the last one; an ID means the
+	// image with all its names. One that workspaces need is KindConflict.
+	Remove(ctx context.Context, ref string) error
 }
 
 // Config is everything a gateway needs. The fields up to PublicURL are required.

@@ -18,6 +18,8 @@ func (g *Gateway) registerImages(rest huma.API) {
 	op(rest, "GET", "/images", "list-images", "List images", g.listImages)
 	op(rest, "POST", "/images/build", "build-image", "Build an image from a recipe of the server", g.buildImage, progressStream(rest))
 	op(rest, "POST", "/images/pull", "pull-image", "Fetch an image from a registry", g.pullImage, progressStream(rest))
+	op(rest, "POST", "/images/load", "load-image", "Make an image from an archive", g.loadImage, progressStream(rest), archiveBody)
+	op(rest, "DELETE", "/images", "remove-image", "Remove an image, or one of its names", g.removeImage)
 }
 
 // progressStream describes an answer that is a stream of [api.Progress].
@@ -27,6 +29,15 @@ func progressStream(rest huma.API) func(*huma.Operation) {
 			Description: "One JSON object a line: progress, and at last the image or a problem",
 			Content:     map[string]*huma.MediaType{"application/x-ndjson": {Schema: schemaOf[api.Progress](rest)}},
 		}}
+	}
+}
+
+// archiveBody describes a request body that is an archive of an image.
+func archiveBody(o *huma.Operation) {
+	o.RequestBody = &huma.RequestBody{
+		Description: "A tar archive with one image, plain or compressed: an OCI layout, or what docker save writes. At most " + holt.FormatSize(api.MaxImageArchive),
+		Required:    true,
+		Content:     map[string]*huma.MediaType{api.ArchiveType: {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}},
 	}
 }
 
@@ -51,6 +62,31 @@ func (g *Gateway) pullImage(_ context.Context, in *struct{ Body api.PullImage })
 	return streamImage(func(ctx context.Context, progress func(api.Progress)) (api.Image, error) {
 		return g.cfg.Images.Pull(ctx, in.Body, progress)
 	}), nil
+}
+
+// loadImage answers while the archive still arrives, so that the sender learns
+// at once what is wrong with it.
+func (g *Gateway) loadImage(_ context.Context, in *struct {
+	Name string `query:"name" required:"true" minLength:"1" maxLength:"255" doc:"Name of the image"`
+}) (*huma.StreamResponse, error) {
+	return &huma.StreamResponse{Body: func(hctx huma.Context) {
+		r, w := humago.Unwrap(hctx)
+		up := newUpload(w, r)
+		defer up.drain()
+		streamImage(func(ctx context.Context, progress func(api.Progress)) (api.Image, error) {
+			if err := up.await(); err != nil {
+				return api.Image{}, err
+			}
+			return g.cfg.Images.Load(ctx, in.Name, up, max(r.ContentLength, 0), progress)
+		}).Body(hctx)
+	}}, nil
+}
+
+// removeImage takes the reference as a parameter, since it may hold slashes.
+func (g *Gateway) removeImage(ctx context.Context, in *struct {
+	Ref string `query:"ref" required:"true" minLength:"1" doc:"Name or ID of the image"`
+}) (*struct{}, error) {
+	return nil, g.cfg.Images.Remove(ctx, in.Ref)
 }
 
 // streamImage answers with the progress of work, and ends work when the client

@@ -57,7 +57,7 @@ func (s *Store) begin(ctx context.Context) (func(), error) {
 // noSpace gives a full disk its kind.
 func noSpace(err error) error {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		return holt.Wrap(holt.KindNoSpace, err, "the disk that holds the images is full: free some space")
+		return holt.Wrap(holt.KindNoSpace, err, "the disk that holds the images is full: free some space, for instance with `holt image rm`")
 	}
 	return err
 }

@@ -202,7 +202,7 @@ func (s *Store) find(ref string) (Image, error) {
 	im, ok := s.images[id]
 	if !ok {
 		return Image{}, &holt.Error{Kind: holt.KindNotFound, Field: "image",
-			Text: fmt.Sprintf("no image %.100q here: `holt image ls` shows what there is, `holt image pull REF` fetches a container image", ref)}
+			Text: fmt.Sprintf("no image %.100q here: `holt image ls` shows what there is, `holt image pull REF` and `holt image load FILE` bring a container image in", ref)}
 	}
 	return s.named(im), nil
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 
 	"github.com/holt-ide/holt"
@@ -62,18 +63,38 @@ func (c *Client) Images(ctx context.Context) ([]api.Image, error) {
 
 // BuildImage builds an image and reports its progress, which may be nil.
 func (c *Client) BuildImage(ctx context.Context, req api.BuildImage, progress func(api.Progress)) (api.Image, error) {
-	return c.makeImage(ctx, "/images/build", req, progress)
+	return c.makeImage(ctx, call{method: "POST", path: "/images/build", body: req}, progress)
 }
 
 // PullImage fetches an image from a registry and reports its progress, which
 // may be nil.
 func (c *Client) PullImage(ctx context.Context, req api.PullImage, progress func(api.Progress)) (api.Image, error) {
-	return c.makeImage(ctx, "/images/pull", req, progress)
+	return c.makeImage(ctx, call{method: "POST", path: "/images/pull", body: req}, progress)
+}
+
+// LoadImage sends an archive with an image, of size bytes if that is known and 0
+// if not, and reports the progress, which may be nil: of the archive's arrival
+// at the server and then of the work on it. The archive is not closed; after an
+// error a Read of it may still be under way.
+func (c *Client) LoadImage(ctx context.Context, name string, archive io.Reader, size int64, progress func(api.Progress)) (api.Image, error) {
+	s := &source{r: archive, size: size, media: api.ArchiveType}
+	img, err := c.makeImage(ctx, call{method: "POST", path: "/images/load", query: url.Values{"name": {name}}, source: s}, progress)
+	if failure := s.failure(); err != nil && failure != nil && holt.IsKind(err, holt.KindUnavailable) {
+		err = failure // the server only saw that the archive broke off
+	}
+	return img, err
+}
+
+// RemoveImage removes a name of an image, and the image with its last name; an
+// ID means the image with all its names. One that workspaces need is
+// KindConflict.
+func (c *Client) RemoveImage(ctx context.Context, ref string) error {
+	return c.do(ctx, call{method: "DELETE", path: "/images", query: url.Values{"ref": {ref}}}, nil)
 }
 
 // makeImage reads the stream of progress to its last line.
-func (c *Client) makeImage(ctx context.Context, path string, req any, progress func(api.Progress)) (api.Image, error) {
-	resp, err := c.send(ctx, call{method: "POST", path: path, body: req})
+func (c *Client) makeImage(ctx context.Context, k call, progress func(api.Progress)) (api.Image, error) {
+	resp, err := c.send(ctx, k)
 	if err != nil {
 		return api.Image{}, err
 	}

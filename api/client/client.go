@@ -70,6 +70,7 @@ func New(cfg Config) (*Client, error) {
 			Proxy:                  http.ProxyFromEnvironment,
 			DialContext:            (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
 			TLSHandshakeTimeout:    10 * time.Second,
+			ExpectContinueTimeout:  10 * time.Second,
 			IdleConnTimeout:        60 * time.Second,
 			MaxIdleConnsPerHost:    8,
 			MaxResponseHeaderBytes: 64 << 10,
@@ -105,6 +106,7 @@ type call struct {
 	query  url.Values
 	header http.Header
 	body   any // sent as JSON unless nil
+	source *source
 	safe   bool
 }
 
@@ -166,6 +168,11 @@ func (c *Client) once(ctx context.Context, k call, body []byte) (*http.Response,
 		return nil, fmt.Errorf("build request: %w", err)
 	}
 	req.Header = c.Header()
+	if k.source != nil {
+		req.Body, req.ContentLength = k.source, k.source.length()
+		req.Header.Set("Content-Type", k.source.media)
+		req.Header.Set("Expect", "100-continue") // a refused stream is not sent at all
+	}
 	for name, values := range k.header {
 		req.Header[name] = values
 	}
@@ -174,6 +181,9 @@ func (c *Client) once(ctx context.Context, k call, body []byte) (*http.Response,
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
+		if k.source != nil && k.source.failure() != nil {
+			return nil, k.source.failure()
+		}
 		return nil, c.unreachable(ctx, err)
 	}
 	if resp.StatusCode != http.StatusBadGateway && resp.StatusCode != http.StatusServiceUnavailable {

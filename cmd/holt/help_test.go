@@ -107,6 +107,10 @@ func TestWrongCommandLines(t *testing.T) {
 		{"exec a --colour -- c", 125, "unknown flag"},
 		{"exec a -- true", 125, "cannot reach the server"},
 		{"image frobnicate", 2, "unknown command"},
+		{"image load x.tar", 2, "give it with --name"},
+		{"image load /no/such.tar --name a", 3, "no such archive"},
+		{"image load / --name a", 2, "is a directory"},
+		{"image rm", 2, "accepts 1 arg"},
 		{"ls", 6, "is holtd running, and is HOLT_URL right?"},
 	} {
 		got := call(t, env, "", strings.Fields(c.args)...)

@@ -16,11 +16,11 @@ import (
 func newImage(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "image",
-		Short: "List, build and pull images",
+		Short: "List, make and remove images",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newImageList(a), newImageBuild(a), newImagePull(a))
+	cmd.AddCommand(newImageList(a), newImageBuild(a), newImagePull(a), newImageLoad(a), newImageRemove(a))
 	return cmd
 }
 
@@ -89,7 +89,11 @@ func (a *app) makeImage(work func(progress func(api.Progress)) (api.Image, error
 		if p.Text != "" {
 			text += ": " + printable(p.Text)
 		}
-		m.show(text, p.Done, p.Total, func(n int64) string { return strconv.FormatInt(n, 10) })
+		unit := func(n int64) string { return strconv.FormatInt(n, 10) }
+		if p.Bytes {
+			unit = holt.FormatSize
+		}
+		m.show(text, p.Done, p.Total, unit)
 	})
 	m.end()
 	if err != nil {

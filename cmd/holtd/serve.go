@@ -112,7 +112,7 @@ func (m *Main) build(ctx context.Context, url string) (*gateway.Gateway, sign, e
 	}
 	store, err := metasql.Open(ctx, "sqlite:"+filepath.Join(dir, "holt.db"))
 	if err != nil {
-		return nil, sign{}, fmt.Errorf("open database: %w", err)
+		return nil, sign{}, fmt.Errorf("open database %s: %w", filepath.Join(dir, "holt.db"), err)
 	}
 	m.onClose(func(context.Context) error { return store.Close() })
 
@@ -137,6 +137,7 @@ func (m *Main) build(ctx context.Context, url string) (*gateway.Gateway, sign, e
 		return nil, sign{}, err
 	}
 	m.onClose(lifecycle.Close)
+	room.users = lifecycle
 
 	people := auth.New(auth.Config{Tokens: store.Tokens()})
 	token, err := bootstrap(ctx, people, filepath.Join(dir, "token"))

@@ -44,7 +44,7 @@ func Load(ctx context.Context, r io.Reader, name string, st *image.Store, opt Op
 		return image.Image{}, err
 	}
 	defer remove()
-	a := &archive{dir: dir, files: map[string]archived{}, lim: opt.Limits.withDefaults()}
+	a := &archive{dir: dir, size: opt.Size, files: map[string]archived{}, lim: opt.Limits.withDefaults()}
 	ph := opt.Progress.Phase("read")
 	if err := a.unpack(ctx, r, ph); err != nil {
 		return image.Image{}, fmt.Errorf("read image archive: %w", err)
@@ -62,6 +62,7 @@ func Load(ctx context.Context, r io.Reader, name string, st *image.Store, opt Op
 // numbers, never under their own names.
 type archive struct {
 	dir   string
+	size  int64 // of the archive as it comes in, 0 if unknown
 	lim   Limits
 	files map[string]archived // by name in the archive
 }
@@ -73,7 +74,7 @@ type archived struct {
 }
 
 func (a *archive) unpack(ctx context.Context, r io.Reader, ph *image.Phase) error {
-	in := &countingReader{ctx: ctx, r: r, seen: func(n int64) { ph.Step(n, 0, true, "") }}
+	in := &countingReader{ctx: ctx, r: r, seen: func(n int64) { ph.Step(n, a.size, true, "") }}
 	plain, err := decompress(in)
 	if err != nil {
 		return err
@@ -83,11 +84,15 @@ func (a *archive) unpack(ctx context.Context, r io.Reader, ph *image.Phase) erro
 	total := int64(0)
 	for n := 0; ; n++ {
 		hdr, err := tr.Next()
-		if errors.Is(err, io.EOF) {
-			return nil
+		if errors.Is(err, io.EOF) && n > 0 {
+			return readRest(plain, in)
+		}
+		if n == 0 && (errors.Is(err, io.EOF) || errors.Is(err, tar.ErrHeader) || errors.Is(err, io.ErrUnexpectedEOF)) {
+			return &holt.Error{Kind: holt.KindInvalid, Field: "image", Err: err,
+				Text: "this is not a tar archive of an image: give what docker save writes, or an OCI layout as a tar, plain or compressed"}
 		}
 		if err != nil {
-			return tarError(err, n == 0)
+			return tarError(err, false)
 		}
 		if n >= maxArchiveEntries {
 			return entryError(hdr.Name, refuse("is one too many: an archive may have %d", maxArchiveEntries))
@@ -99,6 +104,21 @@ func (a *archive) unpack(ctx context.Context, r io.Reader, ph *image.Phase) erro
 			return entryError(hdr.Name, err)
 		}
 	}
+}
+
+// readRest reads the padding after the archive's end, so that whoever sends the
+// archive comes to an end too.
+func readRest(plain, in io.Reader) error {
+	for _, r := range []io.Reader{plain, in} {
+		n, err := io.Copy(io.Discard, io.LimitReader(r, maxPadding+1))
+		if err != nil {
+			return fetchError(err)
+		}
+		if n > maxPadding {
+			return holt.Invalidf("image", "more than %s follow the end of the archive", holt.FormatSize(maxPadding))
+		}
+	}
+	return nil
 }
 
 // keep stores one entry of the archive.

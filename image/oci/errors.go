@@ -27,7 +27,7 @@ func refuse(format string, a ...any) error { return &refusal{fmt.Sprintf(format,
 func entryError(name string, err error) error {
 	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return holt.Wrap(holt.KindNoSpace, err, "the disk that holds the images is full: free some space")
+		return holt.Wrap(holt.KindNoSpace, err, "the disk that holds the images is full: free some space, for instance with `holt image rm`")
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), holt.KindOf(err) != holt.KindInternal:
 		return fmt.Errorf("entry %.300q: %w", name, err)
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, tar.ErrHeader):

@@ -22,6 +22,7 @@ type Options struct {
 	Keychain  authn.Keychain    // credentials for registries; nil: none. Only Pull uses it
 	Transport http.RoundTripper // nil: the default. Only Pull uses it
 	Insecure  bool              // allow plain HTTP to any registry, not only to localhost
+	Size      int64             // bytes of the archive, for the progress of Load; 0: unknown. Only Load uses it
 	Limits    Limits
 	Progress  image.Progress
 	Log       *slog.Logger // nil: discard

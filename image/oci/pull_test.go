@@ -467,6 +467,7 @@ func TestLoadErrors(t *testing.T) {
 		return fmt.Sprintf(`{"schemaVersion":2,"manifests":[{"mediaType":%q,"size":1,"digest":"sha256:%s"}]}`, types.OCIManifestSchema1, digest)
 	}
 	zeros := strings.Repeat("0", 64)
+	saved := layerOf(t, file{"README", strings.Repeat("hi", 5000)})
 	for _, tc := range []struct {
 		name  string
 		bytes []byte
@@ -474,7 +475,10 @@ func TestLoadErrors(t *testing.T) {
 		text  string
 	}{
 		{"not a tar", bytes.Repeat([]byte("hello "), 500), holt.KindInvalid, "not a tar archive"},
-		{"empty", nil, holt.KindInvalid, "not of a container image"},
+		{"empty", nil, holt.KindInvalid, "not a tar archive"},
+		{"short", []byte("hello"), holt.KindInvalid, "not a tar archive"},
+		{"cut off", saved[:len(saved)/2], holt.KindInvalid, "cut off"},
+		{"much after the end", slices.Concat(layerOf(t, file{"README", "hi"}), make([]byte, 65<<20)), holt.KindInvalid, "follow the end"},
 		{"another tar", layerOf(t, file{"README", "hi"}), holt.KindInvalid, "not of a container image"},
 		{"dot dot", layerOf(t, file{"../index.json", "{}"}), holt.KindInvalid, `"../index.json"`},
 		{"twice", layerOf(t, file{"index.json", "{}"}, file{"./index.json", "{}"}), holt.KindInvalid, "is there twice"},

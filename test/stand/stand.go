@@ -6,6 +6,7 @@ package stand
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -212,6 +213,24 @@ func (images) Build(_ context.Context, req api.BuildImage, progress func(api.Pro
 		return api.Image{}, holt.Errorf(holt.KindNoSpace, "the disk is full: free some space and build again")
 	}
 	return theImage, nil
+}
+
+func (images) Load(_ context.Context, name string, archive io.Reader, size int64, progress func(api.Progress)) (api.Image, error) {
+	n, err := io.Copy(io.Discard, archive)
+	if err != nil {
+		return api.Image{}, err
+	}
+	progress(api.Progress{Phase: "read", Done: n, Total: size, Bytes: true})
+	img := theImage
+	img.Names, img.Bytes = []string{name}, n
+	return img, nil
+}
+
+func (images) Remove(_ context.Context, ref string) error {
+	if ref == "default" {
+		return holt.Errorf(holt.KindConflict, "image default is in use by demo: remove these first, with `holt rm`")
+	}
+	return &holt.Error{Kind: holt.KindNotFound, Field: "image", Text: "there is no image \"" + ref + "\": see holt image ls"}
 }
 
 func (images) Pull(_ context.Context, req api.PullImage, progress func(api.Progress)) (api.Image, error) {

@@ -35,7 +35,8 @@ export interface paths {
         get: operations["list-images"];
         put?: never;
         post?: never;
-        delete?: never;
+        /** Remove an image, or one of its names */
+        delete: operations["remove-image"];
         options?: never;
         head?: never;
         patch?: never;
@@ -52,6 +53,23 @@ export interface paths {
         put?: never;
         /** Build an image from a recipe of the server */
         post: operations["build-image"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/images/load": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Make an image from an archive */
+        post: operations["load-image"];
         delete?: never;
         options?: never;
         head?: never;
@@ -567,6 +585,8 @@ export interface components {
             type?: string;
         };
         Progress: {
+            /** @description The units are bytes */
+            bytes?: boolean;
             /**
              * Format: int64
              * @description Units done in this phase
@@ -868,6 +888,36 @@ export interface operations {
             };
         };
     };
+    "remove-image": {
+        parameters: {
+            query: {
+                /** @description Name or ID of the image */
+                ref: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     "build-image": {
         parameters: {
             query?: never;
@@ -878,6 +928,43 @@ export interface operations {
         requestBody: {
             content: {
                 "application/json": components["schemas"]["BuildImage"];
+            };
+        };
+        responses: {
+            /** @description One JSON object a line: progress, and at last the image or a problem */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/x-ndjson": components["schemas"]["Progress"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "load-image": {
+        parameters: {
+            query: {
+                /** @description Name of the image */
+                name: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description A tar archive with one image, plain or compressed: an OCI layout, or what docker save writes. At most 20 GiB */
+        requestBody: {
+            content: {
+                "application/x-tar": string;
             };
         };
         responses: {
