@@ -110,7 +110,7 @@ func (m *machine) sampleHost(ctx context.Context) {
 	if err != nil {
 		return
 	}
-	blocked, err := m.slot.Blocked(ctx)
+	blocked, err := m.slot.Blocked()
 	if err != nil {
 		blocked = m.activity.blocked
 	}

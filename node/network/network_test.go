@@ -196,7 +196,7 @@ func TestPolicy(t *testing.T) {
 			t.Errorf("%s (%s) was reached", what, address)
 		}
 	}
-	b, err := s.Blocked(t.Context())
+	b, err := s.Blocked()
 	if err != nil || b.Host < 2 || b.Private < 2 || b.Metadata < 1 || b.SMTP < 1 {
 		t.Errorf("counters: %+v, %v", b, err)
 	}

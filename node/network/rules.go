@@ -1,15 +1,14 @@
 package network
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/netip"
 	"os/exec"
 	"strings"
 	"text/template"
 
+	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 
@@ -103,29 +102,21 @@ table inet holt {
 // nft runs a ruleset as one transaction in the current namespace, or in that of
 // path if it is not empty.
 func nft(ctx context.Context, path, ruleset string) error {
-	_, err := nftRun(ctx, path, strings.NewReader(ruleset), "-f", "-")
-	return err
-}
-
-func nftRun(ctx context.Context, path string, in *strings.Reader, args ...string) ([]byte, error) {
 	bin, err := exec.LookPath("nft")
 	if err != nil {
-		return nil, holt.Errorf(holt.KindUnsupported, "nft, which enforces the egress policy, is missing: install nftables (`apt-get install nftables`)")
+		return holt.Errorf(holt.KindUnsupported, "nft, which enforces the egress policy, is missing: install nftables (`apt-get install nftables`)")
 	}
+	args := []string{"-f", "-"}
 	if path != "" {
 		args = append([]string{"--net=" + path, bin}, args...)
 		bin = "nsenter"
 	}
 	cmd := exec.CommandContext(ctx, bin, args...)
-	if in != nil {
-		cmd.Stdin = in
+	cmd.Stdin = strings.NewReader(ruleset)
+	if words, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("nft: %w: %s", err, strings.TrimSpace(string(words)))
 	}
-	var out, words bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &words
-	if err := cmd.Run(); err != nil {
-		return nil, fmt.Errorf("nft: %w: %s", err, strings.TrimSpace(words.String()))
-	}
-	return out.Bytes(), nil
+	return nil
 }
 
 // guard loads the filter and the bandwidth cap of a slot.
@@ -180,29 +171,27 @@ func (s Slot) shape(rate int64) error {
 	return nil
 }
 
-// Blocked reads the slot's counters.
-func (s Slot) Blocked(ctx context.Context) (Blocked, error) {
-	out, err := nftRun(ctx, s.Gateway(), nil, "-j", "list", "counters", "table", "inet", "holt")
+// Blocked reads the slot's counters, without starting a program: it is asked for
+// every machine every few seconds.
+func (s Slot) Blocked() (Blocked, error) {
+	ns, err := netns.GetFromPath(s.Gateway())
 	if err != nil {
-		return Blocked{}, err
+		return Blocked{}, fmt.Errorf("open gateway: %w", err)
 	}
-	var list struct {
-		NFTables []struct {
-			Counter *struct {
-				Name    string `json:"name"`
-				Packets uint64 `json:"packets"`
-			} `json:"counter"`
-		} `json:"nftables"`
+	defer ns.Close()
+	conn, err := nftables.New(nftables.WithNetNSFd(int(ns)))
+	if err != nil {
+		return Blocked{}, fmt.Errorf("open netfilter: %w", err)
 	}
-	if err := json.Unmarshal(out, &list); err != nil {
-		return Blocked{}, fmt.Errorf("decode counters: %w", err)
+	objects, err := conn.GetObjects(&nftables.Table{Name: "holt", Family: nftables.TableFamilyINet})
+	if err != nil {
+		return Blocked{}, fmt.Errorf("read counters: %w", err)
 	}
 	var b Blocked
-	for _, item := range list.NFTables {
-		if c := item.Counter; c != nil {
-			if field := map[string]*uint64{"host": &b.Host, "private": &b.Private, "metadata": &b.Metadata, "smtp": &b.SMTP, "other": &b.Other}[c.Name]; field != nil {
-				*field = c.Packets
-			}
+	fields := map[string]*uint64{"host": &b.Host, "private": &b.Private, "metadata": &b.Metadata, "smtp": &b.SMTP, "other": &b.Other}
+	for _, o := range objects {
+		if c, ok := o.(*nftables.CounterObj); ok && fields[c.Name] != nil {
+			*fields[c.Name] = c.Packets
 		}
 	}
 	return b, nil
