@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/holt-ide/holt"
 	"github.com/holt-ide/holt/node/network"
 	"github.com/holt-ide/holt/sandbox"
@@ -92,16 +94,25 @@ func (n *Node) sampleLoop() {
 			list = append(list, m)
 		}
 		n.mu.Unlock()
+		// Several at once, so that a guest that does not answer delays few others.
+		var g errgroup.Group
+		g.SetLimit(8)
 		for _, m := range list {
-			if m.info().Frozen {
-				continue
-			}
-			ctx, cancel := context.WithTimeout(n.run, 2*time.Second)
-			m.sampleHost(ctx)
-			m.sampleGuest(ctx)
-			cancel()
+			g.Go(func() error { m.sample(n.run); return nil })
 		}
+		_ = g.Wait() // no sample fails: what cannot be read stays as it was
 	}
+}
+
+// sample looks at one machine, unless it is frozen.
+func (m *machine) sample(ctx context.Context) {
+	if m.info().Frozen {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	m.sampleHost(ctx)
+	m.sampleGuest(ctx)
 }
 
 // sampleHost reports what the host's own counters say; the guest cannot forge them.
