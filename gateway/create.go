@@ -54,6 +54,9 @@ func (g *Gateway) create(ctx context.Context, in *createInput) (*createOutput, e
 	// From here on the client may be gone: what was begun is finished.
 	ctx = context.WithoutCancel(ctx)
 	out, err := g.createOnce(ctx, req)
+	if holt.IsKind(err, holt.KindConflict) && !claim.Since.IsZero() {
+		out, err = g.madeSince(ctx, req, claim.Since, err)
+	}
 	if err != nil {
 		return nil, errors.Join(err, g.cfg.Idempotency.Abandon(ctx, key))
 	}
@@ -68,12 +71,26 @@ func (g *Gateway) create(ctx context.Context, in *createInput) (*createOutput, e
 	return out, nil
 }
 
+// madeSince returns the workspace that an earlier handler of the same request
+// made before it died, or the conflict if the name is somebody else's.
+func (g *Gateway) madeSince(ctx context.Context, req CreateRequest, since time.Time, conflict error) (*createOutput, error) {
+	w, err := g.cfg.Workspaces.Get(ctx, req.Name)
+	if err != nil || w.Owner != req.Owner || w.CreatedAt.Before(since) {
+		return nil, conflict
+	}
+	return created(w), nil
+}
+
 func (g *Gateway) createOnce(ctx context.Context, req CreateRequest) (*createOutput, error) {
 	w, err := g.cfg.Workspaces.Create(ctx, req)
 	if err != nil {
 		return nil, limitField(err)
 	}
-	return &createOutput{Location: api.Prefix + "/workspaces/" + string(w.ID), Body: toWorkspace(w)}, nil
+	return created(w), nil
+}
+
+func created(w meta.Workspace) *createOutput {
+	return &createOutput{Location: api.Prefix + "/workspaces/" + string(w.ID), Body: toWorkspace(w)}
 }
 
 func replay(r meta.Reply) (*createOutput, error) {

@@ -38,6 +38,7 @@ func Run(t *testing.T, fresh Opener) {
 		{"TokenPurge", testTokenPurge},
 		{"Idempotency", testIdempotency},
 		{"IdempotencyRace", testIdempotencyRace},
+		{"IdempotencyTakeOver", testIdempotencyTakeOver},
 		{"Restart", testRestart},
 		{"Closed", testClosed},
 	} {

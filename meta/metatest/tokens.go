@@ -173,6 +173,40 @@ func testIdempotency(t *testing.T, open func(*testing.T) meta.Store) {
 	}
 }
 
+// A claimer that died does not keep its key: exactly one caller gets it.
+func testIdempotencyTakeOver(t *testing.T, open func(*testing.T) meta.Store) {
+	s := start(t, open).Idempotency()
+	key := meta.Key{Token: "t", Value: "v"}
+	claim := func(at time.Time) meta.Claim {
+		t.Helper()
+		c, err := s.Claim(t.Context(), key, "h", at, at.Add(time.Hour))
+		if err != nil {
+			t.Fatalf("claim: %v", err)
+		}
+		return c
+	}
+	claim(day)
+	if c := claim(day.Add(meta.ClaimPatience - time.Second)); c.First {
+		t.Fatalf("the key of a living claimer was taken: %+v", c)
+	}
+	late := day.Add(meta.ClaimPatience)
+	if _, err := s.Claim(t.Context(), key, "other", late, late.Add(time.Hour)); !errors.Is(err, meta.ErrKeyReused) {
+		t.Fatalf("another request took the key: %v", err)
+	}
+	if c := claim(late); !c.First || !c.Since.Equal(day) {
+		t.Fatalf("the key of a dead claimer: %+v, want First since %v", c, day)
+	}
+	if c := claim(late); c.First {
+		t.Fatalf("the key was taken twice: %+v", c)
+	}
+	if err := s.Complete(t.Context(), key, meta.Reply{Status: 201}); err != nil {
+		t.Fatal(err)
+	}
+	if c := claim(late.Add(meta.ClaimPatience)); c.First || c.Reply == nil {
+		t.Fatalf("an answered key was taken: %+v", c)
+	}
+}
+
 func testIdempotencyRace(t *testing.T, open func(*testing.T) meta.Store) {
 	s := start(t, open).Idempotency()
 	var firsts atomic.Int32

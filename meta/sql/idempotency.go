@@ -22,6 +22,9 @@ func (t idempotency) Claim(ctx context.Context, key meta.Key, hash string, at, e
 	row := keyRow{Token: key.Token, Value: key.Value, Hash: hash, ExpiresAt: stamp(expires)}
 	err = t.s.update(ctx, func(ctx context.Context, tx bun.Tx) error {
 		c = meta.Claim{}
+		if taken, err := t.takeOver(ctx, tx, row, at, &c); err != nil || taken {
+			return err
+		}
 		// Replaces an expired row and leaves a live one: the row lock of the
 		// upsert makes callers on PostgreSQL take turns.
 		res, err := tx.NewInsert().Model(&row).
@@ -42,6 +45,32 @@ func (t idempotency) Claim(ctx context.Context, key meta.Key, hash string, at, e
 		return t.standing(ctx, tx, key, hash, &c)
 	})
 	return c, err
+}
+
+// takeOver claims the key of row if its claimer has died.
+func (t idempotency) takeOver(ctx context.Context, tx bun.Tx, row keyRow, at time.Time, c *meta.Claim) (bool, error) {
+	var old keyRow
+	lifetime := row.ExpiresAt.Sub(at)
+	err := tx.NewSelect().Model(&old).Where("token = ? AND value = ? AND hash = ? AND done = ?", row.Token, row.Value, row.Hash, false).
+		Where("expires_at > ? AND expires_at <= ?", stamp(at), stamp(row.ExpiresAt.Add(-meta.ClaimPatience))).Scan(ctx)
+	if errors.Is(err, stdsql.ErrNoRows) {
+		return false, nil
+	} else if err != nil {
+		return false, fmt.Errorf("read key: %w", err)
+	}
+	res, err := tx.NewUpdate().Model((*keyRow)(nil)).Set("expires_at = ?", row.ExpiresAt).
+		Where("token = ? AND value = ? AND done = ? AND expires_at = ?", row.Token, row.Value, false, old.ExpiresAt).Exec(ctx)
+	if err != nil {
+		return false, fmt.Errorf("take key over: %w", err)
+	}
+	n, err := res.RowsAffected()
+	if err != nil {
+		return false, fmt.Errorf("take key over: %w", err)
+	}
+	if n > 0 {
+		c.First, c.Since = true, old.ExpiresAt.Add(-lifetime)
+	}
+	return n > 0, nil
 }
 
 // standing reads the claim that another request made before.

@@ -69,6 +69,7 @@ func TestKilledUnderLoad(t *testing.T) {
 	all := w.settle(t)
 	for _, p := range people {
 		t.Logf("%s: %s", p.name, p.counts())
+		t.Logf("%s", strings.Join(p.errs, "\n"))
 		for _, wrong := range p.wrong {
 			t.Error(wrong)
 		}
@@ -131,6 +132,7 @@ type person struct {
 	done   map[string]int
 	failed map[string]int
 	wrong  []string
+	errs   []string // what was cut off, to explain a failure
 }
 
 func (p *person) work(ctx context.Context) {
@@ -141,7 +143,8 @@ func (p *person) work(ctx context.Context) {
 			verbs = []string{"start"}
 		}
 		v := verbs[p.rnd.IntN(len(verbs))]
-		step, cancel := context.WithTimeout(ctx, time.Minute)
+		step, cancel := context.WithTimeout(ctx, 20*time.Second)
+		begin := time.Now()
 		err := p.act(step, v)
 		cancel()
 		switch {
@@ -152,6 +155,7 @@ func (p *person) work(ctx context.Context) {
 		default:
 			// Crashes cut requests off: what matters is what is found later.
 			p.failed[v]++
+			p.errs = append(p.errs, fmt.Sprintf("%v %s after %v: %v", begin.Format("05.000"), v, time.Since(begin).Round(time.Millisecond), err))
 			if errors.Is(err, errLost) {
 				p.wrong = append(p.wrong, p.name+": "+err.Error())
 			}
@@ -182,8 +186,26 @@ func (p *person) act(ctx context.Context, verb string) error {
 	case "fork":
 		return p.fork(ctx)
 	}
+	return p.remove(ctx)
+}
+
+// remove deletes the workspace and waits until its name is free.
+func (p *person) remove(ctx context.Context) error {
 	p.mark = ""
-	return p.client.Delete(ctx, p.name, true)
+	if err := p.client.Delete(ctx, p.name, true); err != nil {
+		return err
+	}
+	for {
+		w, err := p.client.Get(ctx, p.name)
+		if holt.IsKind(err, holt.KindNotFound) {
+			return nil
+		} else if err == nil {
+			_, err = p.client.Await(ctx, w.Workspace, holt.Deleted, nil)
+		}
+		if err != nil {
+			return err
+		}
+	}
 }
 
 func (p *person) await(ctx context.Context, w api.Workspace, err error, want holt.State) error {
