@@ -72,7 +72,9 @@ func ociSpec(spec sandbox.Spec, dir, cgroup string) *specs.Spec {
 
 // mounts lists the kernel's file systems, the sized in-memory ones, and the
 // bind mounts. Every tmpfs has a size: filling an unlimited one would be charged
-// to the sandbox's own kernel, which the host then kills.
+// to the sandbox's own kernel, which the host then kills. runsc's /dev takes no
+// size, so nothing can be written there; its devices and /dev/shm still can (but
+// access(2) for writing says no, which is runsc's).
 func mounts(spec sandbox.Spec) []specs.Mount {
 	tmp := fmt.Sprintf("size=%d", max(spec.Limits.Memory/4, 16*holt.MiB))
 	list := []specs.Mount{

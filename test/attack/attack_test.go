@@ -92,7 +92,7 @@ while True:
 		// File nodes of a tmpfs live in the sandbox's kernel and have no limit of
 		// their own: the machine's memory is the limit.
 		name:   "inode fill in memory",
-		script: `mkdir -p /tmp/many && cd /tmp/many && timeout 45 python3 -c '` + manyFiles + `'`,
+		script: `mkdir -p /tmp/many && cd /tmp/many && timeout 80 python3 -c '` + manyFiles + `'`,
 		named:  []string{"memory-limit"},
 	},
 }
@@ -162,8 +162,8 @@ func (f *field) during(t *testing.T, a attack) latency {
 	if own != nil {
 		l, err := own.finish()
 		t.Logf("attacker: %v", l)
-		if err != nil || l.most > patience {
-			t.Errorf("the attacker's own exec took up to %v, want at most %v: %v", l.most, patience, err)
+		if err != nil || l.p50 > patience {
+			t.Errorf("the attacker's own exec: p50 %v, want at most %v, and all within half a minute: %v", l.p50, patience, err)
 		}
 	}
 	await(t, time.Minute, w.enough)
@@ -175,4 +175,4 @@ func (f *field) during(t *testing.T, a attack) latency {
 }
 
 // patience is what the owner of a machine whose processor is taken must have.
-const patience = 10 * time.Second
+const patience = 5 * time.Second

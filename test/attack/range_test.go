@@ -53,11 +53,11 @@ func newField(t *testing.T) *field {
 	return f
 }
 
-// run runs a shell script as user ("" is the workspace's own), for at most a
-// minute, and returns all that it printed. The exit code is no error.
+// run runs a shell script as user ("" is the workspace's own), for at most 100
+// seconds, and returns the beginning of what it printed. The exit code is no error.
 func (f *field) run(t *testing.T, name, user, script string) (string, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Second)
 	defer cancel()
 	return f.exec(ctx, name, user, nil, "bash", "-c", script)
 }
@@ -66,7 +66,7 @@ func (f *field) run(t *testing.T, name, user, script string) (string, error) {
 // process carries its text on the command line.
 func (f *field) python(t *testing.T, name, user, script string, args ...string) (string, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Second)
 	defer cancel()
 	return f.exec(ctx, name, user, strings.NewReader(script), append([]string{"python3", "-"}, args...)...)
 }
