@@ -52,4 +52,8 @@ type Events interface {
 
 	// Last returns the highest Seq, 0 when nothing ever happened.
 	Last(ctx context.Context) (int64, error)
+
+	// Purge removes the events of workspaces that are DELETED since before the
+	// time and returns how many those were. Their numbers are not given again.
+	Purge(ctx context.Context, before time.Time) (int, error)
 }

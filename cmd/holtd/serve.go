@@ -144,6 +144,7 @@ func (m *Main) build(ctx context.Context, url string) (*gateway.Gateway, sign, e
 	if err != nil {
 		return nil, sign{}, err
 	}
+	m.onClose(startPurging(ctx, cfg.log, purges(store, people)))
 	key, err := cookieKey(filepath.Join(dir, "cookie-key"))
 	if err != nil {
 		return nil, sign{}, err

@@ -123,3 +123,33 @@ func testEventsOf(t *testing.T, open func(*testing.T) meta.Store) {
 		}
 	}
 }
+
+func testEventsPurge(t *testing.T, open func(*testing.T) meta.Store) {
+	s := start(t, open)
+	ctx := t.Context()
+	for _, name := range []string{"alive", "gone"} {
+		w := create(t, s, sample(name))
+		if name == "gone" {
+			w.State = holt.Deleted
+		}
+		if _, err := s.Workspaces().Update(ctx, w, meta.Event{Workspace: w.ID, Kind: meta.EventState, Label: name}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Events().Append(ctx, meta.Event{Workspace: w.ID, Kind: meta.EventLog, Label: name}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n, err := s.Events().Purge(ctx, time.Now().Add(-time.Hour)); err != nil || n != 0 {
+		t.Fatalf("purged %d of a workspace that was just deleted, %v", n, err)
+	}
+	if n, err := s.Events().Purge(ctx, time.Now().Add(time.Hour)); err != nil || n != 2 {
+		t.Fatalf("purged %d, %v, want 2", n, err)
+	}
+	left, err := s.Events().Since(ctx, 0, 100)
+	if err != nil || len(left) != 2 || left[0].Label != "alive" || left[1].Label != "alive" {
+		t.Errorf("left: %+v, %v", left, err)
+	}
+	if next, err := s.Events().Append(ctx, meta.Event{Kind: meta.EventLog}); err != nil || next != 5 {
+		t.Errorf("numbers go on with %d, %v, want 5", next, err)
+	}
+}

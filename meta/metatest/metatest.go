@@ -33,6 +33,7 @@ func Run(t *testing.T, fresh Opener) {
 		{"EventsWithUpdate", testEventsWithUpdate},
 		{"EventsOrder", testEventsOrder},
 		{"EventsOf", testEventsOf},
+		{"EventsPurge", testEventsPurge},
 		{"Tokens", testTokens},
 		{"TokenRevokeRace", testTokenRevokeRace},
 		{"TokenPurge", testTokenPurge},

@@ -3,6 +3,7 @@ package sql
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/uptrace/bun"
 
@@ -79,6 +80,21 @@ func (t events) read(ctx context.Context, limit int, where func(*bun.SelectQuery
 		out[i] = rows[i].event()
 	}
 	return out, nil
+}
+
+// Purge implements [meta.Events].
+func (t events) Purge(ctx context.Context, before time.Time) (n int, err error) {
+	err = t.s.update(ctx, func(ctx context.Context, tx bun.Tx) error {
+		res, err := tx.NewDelete().Model((*eventRow)(nil)).
+			Where("workspace IN (SELECT id FROM workspaces WHERE state = ? AND updated_at < ?)", string(holt.Deleted), stamp(before)).Exec(ctx)
+		if err != nil {
+			return fmt.Errorf("purge events: %w", err)
+		}
+		gone, err := res.RowsAffected()
+		n = int(gone)
+		return err
+	})
+	return n, err
 }
 
 // Last implements [meta.Events].
