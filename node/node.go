@@ -99,9 +99,15 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if err := durable.MkdirAll(filepath.Join(cfg.Dir, "machines"), 0o711); err != nil {
 		return nil, fmt.Errorf("make node directory: %w", err)
 	}
+	if _, err := durable.Clean(filepath.Join(cfg.Dir, "machines")); err != nil {
+		return nil, fmt.Errorf("clean node directory: %w", err)
+	}
 	n := &Node{
 		cfg: cfg, log: cfg.Log, driver: cfg.Driver, tools: toolbox.Dir(filepath.Join(cfg.Dir, "tools")),
 		notices: make(chan hostwire.Notice, 256), machines: map[holt.SandboxID]*machine{},
+	}
+	if err := n.tools.Clean(); err != nil {
+		return nil, err
 	}
 	if n.agent, err = n.tools.Install(cfg.Agent, agentName); err != nil {
 		return nil, holt.Wrap(holt.KindUnsupported, err, "the guest agent cannot be installed; build it with `make build`")

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -51,6 +52,26 @@ func (t Dir) Install(src, name string) (hash string, err error) {
 		return "", fmt.Errorf("install %s: %w", name, err)
 	}
 	return hash, nil
+}
+
+// Clean removes what installations that were cut short have left. Only the one
+// process that installs may call it, before it does.
+func (t Dir) Clean() error {
+	entries, err := os.ReadDir(string(t))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return fmt.Errorf("list tools: %w", err)
+	}
+	for _, e := range entries {
+		if !e.IsDir() {
+			continue
+		}
+		if _, err := durable.Clean(filepath.Join(string(t), e.Name())); err != nil {
+			return fmt.Errorf("clean tools: %w", err)
+		}
+	}
+	return nil
 }
 
 // Path returns where the tool name with that hash is, if it is there.

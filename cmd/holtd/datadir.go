@@ -47,6 +47,10 @@ func openDataDir(dir string) (release func() error, err error) {
 		lock.Close()
 		return nil, err
 	}
+	if _, err := durable.Clean(dir); err != nil {
+		lock.Close()
+		return nil, fmt.Errorf("clean data directory: %w", err)
+	}
 	return lock.Close, nil
 }
 

@@ -73,6 +73,9 @@ func Open(ctx context.Context, cfg Config) (*Driver, error) {
 		}
 	}
 	d := &Driver{cfg: cfg, log: cfg.Log, tools: toolbox.Dir(filepath.Join(dir, "tools")), live: map[holt.SandboxID]*machine{}}
+	if err := d.tools.Clean(); err != nil {
+		return nil, err
+	}
 	if d.current, err = d.tools.Install(cfg.Runsc, "runsc"); err != nil {
 		return nil, holt.Wrap(holt.KindUnsupported, err, "the sandbox runtime cannot be installed; build it with `make build`")
 	}
