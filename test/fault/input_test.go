@@ -47,10 +47,10 @@ func TestWrongInput(t *testing.T) {
 		{"too many cores", []string{"create", "x", "--image", "tiny", "--cpus", "64"}, codeUsage, []string{"cpus", "at most 2"}},
 		{"too much disk", []string{"create", "x", "--image", "tiny", "--disk", "1t"}, codeUsage, []string{"disk", "at most 2 GiB"}},
 		{"bad address", []string{"create", "x", "--image", "tiny", "--git", "file:///etc"}, codeUsage, []string{"cannot be cloned"}},
-		{"two of one name", []string{"create", "main", "--image", "tiny"}, codeConflict, []string{"main"}},
+		{"two of one name", []string{"create", "main", "--image", "tiny"}, codeConflict, []string{"exists already"}},
 		{"rm of a running one", []string{"rm", "main"}, codeConflict, []string{"RUNNING", "--force"}},
 		{"unknown workspace", []string{"suspend", "nosuch"}, codeNotFound, []string{"nosuch"}},
-		{"fork to a taken name", []string{"fork", "main", "main"}, codeConflict, []string{"main"}},
+		{"fork to a taken name", []string{"fork", "main", "main"}, codeConflict, []string{"exists already"}},
 		{"not a tar", []string{"image", "pull", notTar}, codeUsage, []string{"not.tar"}},
 		{"unknown recipe", []string{"image", "build", "nosuch"}, codeNotFound, []string{"nosuch"}},
 	} {

@@ -317,10 +317,34 @@ func (w *witness) files(t *testing.T, running map[string]string, snapshots, volu
 			}
 		}
 	}
+	wrong = append(wrong, w.unfinished(t)...)
 	for id := range snapshots {
 		if _, err := os.Stat(filepath.Join(w.s.Dir, "node/pool/snapshots", id, "manifest")); err != nil {
 			wrong = append(wrong, fmt.Sprintf("snapshot: %v", err))
 		}
+	}
+	return wrong
+}
+
+// unfinished returns files whose writing was cut short. Where machines and their
+// files are, the names of what belongs there are known.
+func (w *witness) unfinished(t *testing.T) (wrong []string) {
+	t.Helper()
+	err := filepath.WalkDir(w.s.Dir, func(path string, e fs.DirEntry, err error) error {
+		switch below, _ := filepath.Rel(w.s.Dir, path); {
+		case errors.Is(err, fs.ErrNotExist):
+			return nil // removed since
+		case err != nil:
+			return err
+		case below == "node/mnt", below == "node/pool", below == "node/gvisor/sandboxes":
+			return fs.SkipDir
+		case strings.HasPrefix(e.Name(), ".") && below != ".":
+			wrong = append(wrong, below+" was not finished")
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 	return wrong
 }
