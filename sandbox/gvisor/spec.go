@@ -14,11 +14,12 @@ import (
 
 // overheadMemory is what the sandbox's own kernel may use beside the guest's
 // memory, so that a guest at its limit meets the limit inside, not the host's
-// out-of-memory killer. Each process and thread of the guest costs some more:
-// about 330 KiB were measured, host page tables included.
+// out-of-memory killer. Each process and thread of the guest costs more, about
+// 330 KiB when measured; few workspaces use all that they may have, and the slack
+// must not become a second memory, so a part of that is allowed for.
 const (
 	overheadMemory  = 96 * holt.MiB
-	overheadProcess = 384 * holt.KiB
+	overheadProcess = 64 * holt.KiB
 )
 
 // hostTasks is the cgroup's task limit: systrap needs a few host threads for
