@@ -53,6 +53,9 @@ func Open(ctx context.Context, cfg Config) (*Pool, error) {
 	if err := durable.MkdirAll(p.root, 0o711); err != nil {
 		return nil, fmt.Errorf("make pool: %w", err)
 	}
+	if _, err := durable.Clean(dir); err != nil { // a pool whose making was cut short
+		return nil, fmt.Errorf("clean pool directory: %w", err)
+	}
 	if err := p.attach(ctx, cfg.Size); err != nil {
 		return nil, err
 	}
