@@ -49,11 +49,11 @@ func TestKilledUnderLoad(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := &person{name: fmt.Sprint("w", i), client: c, rnd: rand.New(rand.NewPCG(seed, uint64(i)))} //nolint:gosec // not a secret
+		p := &person{name: fmt.Sprint("w", i), client: c, rnd: rand.New(rand.NewPCG(seed, uint64(i)))}
 		people[i] = p
 		wg.Go(func() { p.work(run) })
 	}
-	rnd := rand.New(rand.NewPCG(seed, 1000)) //nolint:gosec // not a secret
+	rnd := rand.New(rand.NewPCG(seed, 1000))
 	for i := range kills {
 		moment := 100*time.Millisecond + time.Duration(rnd.Int64N(int64(2*time.Second)))
 		<-time.After(moment)
