@@ -96,8 +96,8 @@ func setGoing(t *testing.T, s *server.Server, name string) going {
 	term := attach(t, s, name, 0)
 	defer term.close()
 	term.typeLine("cd /workspace && (setsid python3 -m http.server 8000 >/tmp/http.log 2>&1 & echo $! >/tmp/server.pid)")
-	term.typeLine("secret=acorn; sleep 1000 & echo $! >/tmp/job.pid; kill -STOP $!; echo $$ >/tmp/shell.pid; echo marker-one")
-	term.expect("\nmarker-one")
+	term.typeLine("secret=acorn; sleep 1000 & echo $! >/tmp/job.pid; kill -STOP $!; echo $$ >/tmp/shell.pid; echo marker-\"one\"")
+	term.expect("marker-one\r\n")
 	g := going{seen: term.seen}
 	eventually(t, func() error {
 		r := s.Holt(t, "exec", name, "--", "sh", "-c", "cat /tmp/server.pid /tmp/job.pid /tmp/shell.pid && python3 -c 'import urllib.request as u; print(u.urlopen(\"http://127.0.0.1:8000/words.py\").status)'")
@@ -126,15 +126,15 @@ func (g *going) check(t *testing.T, s *server.Server, name string) {
 	term := attach(t, s, name, g.seen)
 	defer term.close()
 	term.typeLine(`jobs -l; echo "still-$secret"`)
-	text := term.expect("\nstill-acorn")
+	text := term.expect("still-acorn\r\n")
 	if !strings.Contains(text, "Stopped") || !strings.Contains(text, g.jobPID) {
 		t.Errorf("the stopped job is not in the list: %q", text)
 	}
 	if strings.Contains(text, "marker-one\r\n") {
 		t.Errorf("output that was seen came again: %q", text)
 	}
-	term.typeLine("echo after-thaw")
-	term.expect("\nafter-thaw")
+	term.typeLine("echo after-\"thaw\"")
+	term.expect("after-thaw\r\n")
 	g.seen = term.seen
 	// The clock is right.
 	guest := s.Sh(t, name, "date +%s")
@@ -200,8 +200,8 @@ func (m *terminal) typeLine(line string) {
 	}
 }
 
-// expect reads until want was printed (not merely echoed as typed: callers begin
-// it with a line feed) and returns everything this viewer has read.
+// expect reads until want was printed (not merely echoed as typed: callers quote
+// a part of what they type) and returns everything this viewer has read.
 func (m *terminal) expect(want string) string {
 	m.t.Helper()
 	ctx, cancel := context.WithTimeout(m.t.Context(), 30*time.Second)
