@@ -3,8 +3,10 @@ package api
 import (
 	"errors"
 	"net/http"
+	"slices"
 
 	"github.com/holt-ide/holt"
+	"github.com/holt-ide/holt/wire/status"
 )
 
 // ProblemType is the media type of a [Problem] (RFC 9457).
@@ -24,60 +26,11 @@ type Problem struct {
 	RequestID string `json:"request_id,omitempty" doc:"Names the request in the server's log"`
 }
 
-// statusOf maps every kind of error to its HTTP status.
-var statusOf = map[holt.Kind]int{
-	holt.KindInvalid:      http.StatusBadRequest,
-	holt.KindNotFound:     http.StatusNotFound,
-	holt.KindConflict:     http.StatusConflict,
-	holt.KindUnauthorized: http.StatusUnauthorized,
-	holt.KindForbidden:    http.StatusForbidden,
-	holt.KindLimit:        http.StatusTooManyRequests,
-	holt.KindUnavailable:  http.StatusServiceUnavailable,
-	holt.KindCorrupt:      http.StatusInternalServerError,
-	holt.KindNoSpace:      http.StatusInsufficientStorage,
-	holt.KindTimeout:      http.StatusGatewayTimeout,
-	holt.KindUnsupported:  http.StatusNotImplemented,
-	holt.KindInternal:     http.StatusInternalServerError,
-}
-
-// Status returns the HTTP status of a kind of error.
-func Status(k holt.Kind) int {
-	if s, ok := statusOf[k]; ok {
-		return s
-	}
-	return http.StatusInternalServerError
-}
-
-// KindOfStatus returns the kind that fits an HTTP status which came without a
-// [Problem], for instance from a proxy in between.
-func KindOfStatus(status int) holt.Kind {
-	switch status {
-	case http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity, http.StatusUnsupportedMediaType,
-		http.StatusMethodNotAllowed, http.StatusNotAcceptable:
-		return holt.KindInvalid
-	case http.StatusPreconditionFailed:
-		return holt.KindConflict
-	case http.StatusBadGateway:
-		return holt.KindUnavailable
-	case http.StatusInternalServerError:
-		return holt.KindInternal
-	}
-	for _, k := range holt.Kinds() {
-		if statusOf[k] == status {
-			return k
-		}
-	}
-	if status >= 400 && status < 500 {
-		return holt.KindInvalid
-	}
-	return holt.KindInternal
-}
-
 // NewProblem returns the problem that err becomes. Only the text meant for the
 // user travels: the cause of an internal error stays in the log.
 func NewProblem(err error) *Problem {
 	kind := holt.KindOf(err)
-	p := &Problem{Status: Status(kind), Kind: string(kind), Detail: "something went wrong inside the server; its log has the cause under this request ID"}
+	p := &Problem{Status: status.Of(kind), Kind: string(kind), Detail: "something went wrong inside the server; its log has the cause under this request ID"}
 	if e, ok := errors.AsType[*holt.Error](err); ok {
 		p.Field, p.Limit = e.Field, e.Limit
 		if e.Text != "" {
@@ -91,8 +44,8 @@ func NewProblem(err error) *Problem {
 // Err returns the problem as an error of its kind.
 func (p *Problem) Err() error {
 	kind := holt.Kind(p.Kind)
-	if _, ok := statusOf[kind]; !ok {
-		kind = KindOfStatus(p.Status)
+	if !slices.Contains(holt.Kinds(), kind) {
+		kind = status.Kind(p.Status)
 	}
 	text := p.Detail
 	if text == "" {

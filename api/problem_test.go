@@ -18,23 +18,6 @@ func TestEveryKindHasAProblem(t *testing.T) {
 			t.Errorf("%s came back as %s", k, got)
 		}
 	}
-	if len(statusOf) != len(holt.Kinds()) {
-		t.Errorf("%d statuses for %d kinds", len(statusOf), len(holt.Kinds()))
-	}
-}
-
-// An answer of something in between, without a problem, has a fitting kind too.
-func TestKindOfStatus(t *testing.T) {
-	for status, want := range map[int]holt.Kind{
-		400: holt.KindInvalid, 401: holt.KindUnauthorized, 403: holt.KindForbidden, 404: holt.KindNotFound, 409: holt.KindConflict,
-		412: holt.KindConflict, 413: holt.KindInvalid, 418: holt.KindInvalid, 422: holt.KindInvalid, 429: holt.KindLimit,
-		500: holt.KindInternal, 501: holt.KindUnsupported, 502: holt.KindUnavailable, 503: holt.KindUnavailable, 504: holt.KindTimeout,
-		507: holt.KindNoSpace, 599: holt.KindInternal,
-	} {
-		if got := KindOfStatus(status); got != want {
-			t.Errorf("%d is %s, want %s", status, got, want)
-		}
-	}
 }
 
 func TestCauseIsNotShown(t *testing.T) {

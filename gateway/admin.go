@@ -17,9 +17,9 @@ func (g *Gateway) registerAdmin(rest huma.API) {
 	op(rest, "GET", "/version", "version", "Tell what the server is", g.version)
 	op(rest, "GET", "/me", "me", "Tell whom the token belongs to", g.me)
 	op(rest, "GET", "/tokens", "list-tokens", "List API tokens", g.listTokens)
-	op(rest, "POST", "/tokens", "create-token", "Make an API token", g.createToken, status(http.StatusCreated))
+	op(rest, "POST", "/tokens", "create-token", "Make an API token", g.createToken, answers(http.StatusCreated))
 	op(rest, "DELETE", "/tokens/{id}", "revoke-token", "End a token at once", g.revokeToken)
-	op(rest, "POST", "/logins", "create-login", "Make a link that signs a browser in, once", g.newLogin, status(http.StatusCreated))
+	op(rest, "POST", "/logins", "create-login", "Make a link that signs a browser in, once", g.newLogin, answers(http.StatusCreated))
 }
 
 func (g *Gateway) version(context.Context, *struct{}) (*answer[api.Version], error) {

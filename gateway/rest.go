@@ -13,6 +13,7 @@ import (
 
 	"github.com/holt-ide/holt"
 	"github.com/holt-ide/holt/api"
+	"github.com/holt-ide/holt/wire/status"
 )
 
 // The REST library makes its errors through these variables; they exist for
@@ -30,17 +31,17 @@ func init() {
 
 // restProblem turns what the REST library found wrong with a request into a
 // problem that names the first field at fault.
-func restProblem(status int, msg string, errs []error) *api.Problem {
+func restProblem(code int, msg string, errs []error) *api.Problem {
 	switch {
-	case status == 0: // asked for its type alone
+	case code == 0: // asked for its type alone
 		return &api.Problem{}
-	case status == http.StatusInternalServerError && len(errs) == 1:
+	case code == http.StatusInternalServerError && len(errs) == 1:
 		return api.NewProblem(errs[0])
-	case status == http.StatusUnprocessableEntity:
-		status = http.StatusBadRequest
+	case code == http.StatusUnprocessableEntity:
+		code = http.StatusBadRequest
 	}
-	p := &api.Problem{Status: status, Title: http.StatusText(status), Kind: string(api.KindOfStatus(status)), Detail: msg}
-	if status == http.StatusRequestEntityTooLarge {
+	p := &api.Problem{Status: code, Title: http.StatusText(code), Kind: string(status.Kind(code)), Detail: msg}
+	if code == http.StatusRequestEntityTooLarge {
 		p.Field, p.Limit = "body", holt.FormatSize(api.MaxBody)
 		p.Detail = "the request body is too large: at most " + p.Limit
 	}
@@ -160,8 +161,8 @@ func schemaOf[T any](rest huma.API) *huma.Schema {
 	return rest.OpenAPI().Components.Schemas.Schema(t, true, t.Name())
 }
 
-// status sets the status of success.
-func status(code int) func(*huma.Operation) {
+// answers sets the status of success.
+func answers(code int) func(*huma.Operation) {
 	return func(o *huma.Operation) { o.DefaultStatus = code }
 }
 

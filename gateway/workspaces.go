@@ -21,15 +21,15 @@ const historyShown = 200
 const longestWait = 5 * time.Minute
 
 func (g *Gateway) registerWorkspaces(rest huma.API) {
-	op(rest, "POST", "/workspaces", "create-workspace", "Make a workspace and start it", g.create, status(http.StatusCreated))
+	op(rest, "POST", "/workspaces", "create-workspace", "Make a workspace and start it", g.create, answers(http.StatusCreated))
 	op(rest, "GET", "/workspaces", "list-workspaces", "List workspaces", g.list)
 	op(rest, "GET", "/workspaces/{workspace}", "get-workspace", "Show a workspace", g.get)
-	op(rest, "DELETE", "/workspaces/{workspace}", "delete-workspace", "Remove a workspace and all its files", g.delete, status(http.StatusAccepted))
+	op(rest, "DELETE", "/workspaces/{workspace}", "delete-workspace", "Remove a workspace and all its files", g.delete, answers(http.StatusAccepted))
 	op(rest, "POST", "/workspaces/{workspace}/suspend", "suspend-workspace", "Freeze a workspace", g.goal(holt.WantSuspended))
 	op(rest, "POST", "/workspaces/{workspace}/resume", "resume-workspace", "Continue or start a workspace", g.goal(holt.WantRunning))
 	op(rest, "POST", "/workspaces/{workspace}/stop", "stop-workspace", "End a workspace's processes and keep its files", g.goal(holt.WantStopped))
 	op(rest, "POST", "/workspaces/{workspace}/wake", "wake-workspace", "Make sure that a workspace runs, and wait until it does", g.wakeUp)
-	op(rest, "POST", "/workspaces/{workspace}/fork", "fork-workspace", "Copy a workspace, running processes included", g.fork, status(http.StatusCreated))
+	op(rest, "POST", "/workspaces/{workspace}/fork", "fork-workspace", "Copy a workspace, running processes included", g.fork, answers(http.StatusCreated))
 	op(rest, "GET", "/workspaces/{workspace}/history", "workspace-history", "List the changes of a workspace's state", g.history)
 	op(rest, "GET", "/workspaces/{workspace}/ports", "workspace-ports", "List the listening ports of a running workspace", g.listPorts)
 }

@@ -7,28 +7,15 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 
 	"github.com/holt-ide/holt"
+	"github.com/holt-ide/holt/wire/status"
 )
 
 // ErrPrecondition is in the chain of a conflict that was found by If-Match or
 // If-None-Match. Its status is 412 and not 409.
 var ErrPrecondition = errors.New("precondition failed")
-
-var statuses = map[holt.Kind]int{
-	holt.KindInvalid:      http.StatusBadRequest,
-	holt.KindNotFound:     http.StatusNotFound,
-	holt.KindConflict:     http.StatusConflict,
-	holt.KindUnauthorized: http.StatusUnauthorized,
-	holt.KindForbidden:    http.StatusForbidden,
-	holt.KindLimit:        http.StatusTooManyRequests,
-	holt.KindUnavailable:  http.StatusServiceUnavailable,
-	holt.KindCorrupt:      http.StatusInternalServerError,
-	holt.KindNoSpace:      http.StatusInsufficientStorage,
-	holt.KindTimeout:      http.StatusGatewayTimeout,
-	holt.KindUnsupported:  http.StatusNotImplemented,
-	holt.KindInternal:     http.StatusInternalServerError,
-}
 
 // Status returns the HTTP status of err: that of its kind, or 412 for
 // [ErrPrecondition].
@@ -36,7 +23,7 @@ func Status(err error) int {
 	if errors.Is(err, ErrPrecondition) {
 		return http.StatusPreconditionFailed
 	}
-	return statuses[holt.KindOf(err)]
+	return status.Of(holt.KindOf(err))
 }
 
 // BodyOf returns the JSON form of err.
@@ -51,7 +38,7 @@ func BodyOf(err error) ErrorBody {
 // Err returns the body as a [holt.Error]. A kind that this source does not know
 // becomes internal.
 func (b ErrorBody) Err() error {
-	if _, ok := statuses[b.Kind]; !ok {
+	if !slices.Contains(holt.Kinds(), b.Kind) {
 		b.Kind = holt.KindInternal
 	}
 	return &holt.Error{Kind: b.Kind, Field: b.Field, Text: b.Text}
@@ -73,25 +60,10 @@ func ResponseError(resp *http.Response) error {
 	b.Text = cmp.Or(b.Text, body.Detail)
 	if err != nil || b.Kind == "" {
 		// Not the agent's words: a proxy's, or those of net/http.
-		b = ErrorBody{Kind: kindOfStatus(resp.StatusCode), Text: fmt.Sprintf("guest agent: %s", resp.Status)}
+		b = ErrorBody{Kind: status.Kind(resp.StatusCode), Text: fmt.Sprintf("guest agent: %s", resp.Status)}
 	}
 	if resp.StatusCode == http.StatusPreconditionFailed {
 		return &holt.Error{Kind: b.Kind, Field: b.Field, Text: b.Text, Err: ErrPrecondition}
 	}
 	return b.Err()
-}
-
-func kindOfStatus(code int) holt.Kind {
-	for _, k := range holt.Kinds() {
-		if statuses[k] == code && code != http.StatusInternalServerError {
-			return k
-		}
-	}
-	switch {
-	case code == http.StatusBadGateway:
-		return holt.KindUnavailable
-	case code >= 400 && code < 500:
-		return holt.KindInvalid
-	}
-	return holt.KindInternal
 }
