@@ -35,7 +35,7 @@ type machine struct {
 
 // machine returns the value for a sandbox with a record.
 func (n *Node) machine(r record, sb sandbox.Sandbox) *machine {
-	slot, _ := n.networks.Slot(r.Slot) // a slot that is gone fails when it is used
+	slot, _ := n.networks.Slot(r.Slot, r.SlotTag) // a slot that is gone fails when it is used
 	m := &machine{node: n, sb: sb, slot: slot, rec: r}
 	m.agent = guestwire.NewDial(m.dial, m.secret)
 	return m

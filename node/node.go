@@ -80,6 +80,9 @@ type Node struct {
 	stop    context.CancelFunc
 	wg      sync.WaitGroup
 
+	releases    locks // by sandbox: one release at a time
+	volumeLocks locks // by workspace: mounting, and taking away what no record needs
+
 	mu       sync.Mutex
 	machines map[holt.SandboxID]*machine
 }

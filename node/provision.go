@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -111,7 +112,7 @@ func (n *Node) assemble(ctx context.Context, laps *laps, spec hostwire.Spec, r r
 		return nil, err
 	}
 	laps.lap("network")
-	r.Slot, r.MadeAt = slot.Number, time.Now()
+	r.Slot, r.SlotTag, r.MadeAt = slot.Number, slot.Tag, time.Now()
 	fault.Point("machine.slot-taken")
 	if err := n.writeRecord(r); err != nil {
 		return nil, errors.Join(err, n.networks.Put(slot))
@@ -122,7 +123,9 @@ func (n *Node) assemble(ctx context.Context, laps *laps, spec hostwire.Spec, r r
 			err = errors.Join(err, n.Release(context.WithoutCancel(ctx), r.Sandbox))
 		}
 	}()
+	unlock := n.volumeLocks.lock(string(spec.Workspace))
 	mount, err := n.volumes.Mount(ctx, spec.Workspace, slot.IDBase())
+	unlock()
 	if err != nil {
 		return nil, fmt.Errorf("mount volume: %w", err)
 	}
@@ -184,14 +187,16 @@ func agentConfig(spec hostwire.Spec, secret string) (string, error) {
 	return string(body), nil
 }
 
-// baseEnv is the image's environment with a search path, which not every image has.
+// baseEnv returns a copy of the image's environment, which all machines of the
+// image share, with a search path, which not every image has.
 func baseEnv(env []string) []string {
-	for _, e := range env {
+	own := slices.Clip(slices.Clone(env))
+	for _, e := range own {
 		if strings.HasPrefix(e, "PATH=") {
-			return env
+			return own
 		}
 	}
-	return append([]string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}, env...)
+	return append(own, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
 }
 
 // cloneScript clones beside the project and moves the result in, so that a crash

@@ -24,6 +24,7 @@ type record struct {
 	Image     holt.ImageID     `json:"image"`
 	Limits    holt.Limits      `json:"limits"`
 	Slot      int              `json:"slot"`
+	SlotTag   string           `json:"slot_tag"`
 	Agent     string           `json:"agent"`  // hash of the guest agent
 	Secret    string           `json:"secret"` // of the guest agent, this boot's
 	Ready     bool             `json:"ready"`  // the machine was handed over; without it the record is garbage

@@ -17,6 +17,7 @@ import (
 // Release ends a machine and frees what it held; see package workspace. It is
 // also the undo of a half-made one: it works from the record alone.
 func (n *Node) Release(ctx context.Context, id holt.SandboxID) error {
+	defer n.releases.lock(string(id))()
 	n.mu.Lock()
 	m := n.machines[id]
 	n.mu.Unlock()
@@ -46,33 +47,33 @@ func (n *Node) Release(ctx context.Context, id holt.SandboxID) error {
 	return nil
 }
 
-// free gives back what the record lists and removes it last. The volume is left
-// mounted when another machine of the workspace has it.
+// free gives back what the record lists and removes it last.
 func (n *Node) free(r record) error {
-	var errs []error
-	if !n.taken(r.Workspace, r.Sandbox) {
-		errs = append(errs, n.volumes.Unmount(r.Workspace))
-	}
-	errs = append(errs,
-		n.networks.Put(network.Slot{Number: r.Slot}),
-		os.RemoveAll(filepath.Join(n.cfg.Dir, "machines", string(r.Sandbox))))
-	if err := errors.Join(errs...); err != nil {
+	if err := errors.Join(
+		n.takeVolume(r),
+		n.networks.Put(network.Slot{Number: r.Slot, Tag: r.SlotTag}),
+		os.RemoveAll(filepath.Join(n.cfg.Dir, "machines", string(r.Sandbox))),
+	); err != nil {
 		return fmt.Errorf("free machine %s: %w", r.Sandbox, err)
 	}
 	fault.Point("release.freed")
 	return durable.Remove(n.recordPath(r.Sandbox))
 }
 
-// taken reports whether a living machine other than but has the workspace's volume.
-func (n *Node) taken(ws holt.WorkspaceID, but holt.SandboxID) bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for id, m := range n.machines {
-		if id != but && m.info().Workspace == ws {
-			return true
+// takeVolume unmounts the volume unless another sandbox of the workspace has a
+// record: that one has mounted it, or is about to.
+func (n *Node) takeVolume(r record) error {
+	defer n.volumeLocks.lock(string(r.Workspace))()
+	all, err := n.records()
+	if err != nil {
+		return err
+	}
+	for _, other := range all {
+		if other.Workspace == r.Workspace && other.Sandbox != r.Sandbox {
+			return nil
 		}
 	}
-	return false
+	return n.volumes.Unmount(r.Workspace)
 }
 
 // shutdownGrace is how long processes may take to end after SIGTERM.

@@ -21,7 +21,7 @@
 // own table, for the addresses that it gets later.
 //
 // Numbers of slots are claimed for the whole host in [claimDir], by a file with
-// the claiming server's name, so that several servers on one host do not
+// the claiming server's name and the slot's tag, so that several servers on one host do not
 // collide; a number also decides the sandbox's range of host IDs.
 //
 // Invariant: no slot is used twice. A used slot is destroyed, never cleaned.

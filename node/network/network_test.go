@@ -267,19 +267,42 @@ func TestReclaimAfterCrash(t *testing.T) {
 	// The process "crashes": nobody calls Put or Close.
 	again := open(t, t.Name(), kept.Number)
 	defer again.Close()
-	if _, ok := again.Slot(kept.Number); !ok {
+	if _, ok := again.Slot(kept.Number, kept.Tag); !ok {
 		t.Error("the slot in use was reclaimed")
 	}
-	if _, ok := again.Slot(lost.Number); ok {
+	if _, ok := again.Slot(lost.Number, lost.Tag); ok {
 		t.Error("the lost slot is still there")
 	}
 	if _, err := os.Stat(lost.Sandbox()); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("namespace of the lost slot: %v", err)
 	}
-	if _, ok := open2(t).Slot(kept.Number); ok {
+	if _, ok := open2(t).Slot(kept.Number, kept.Tag); ok {
 		t.Error("another owner sees our slot as its own")
 	}
 	_ = p.Close() // its ready slots are the second pool's by now or gone
+}
+
+// A slot that is given back twice does not take the next one with its number along.
+func TestPutTwice(t *testing.T) {
+	p, err := network.Open(t.Context(), network.Config{Owner: t.Name()}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	first := get(t, p, network.Policy{})
+	if err := p.Put(first); err != nil {
+		t.Fatal(err)
+	}
+	next := get(t, p, network.Policy{})
+	if next.Number != first.Number {
+		t.Fatalf("the free number %d was passed over for %d", first.Number, next.Number)
+	}
+	if err := p.Put(first); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := p.Slot(next.Number, next.Tag); !ok {
+		t.Error("the second slot was destroyed with the first")
+	}
 }
 
 func open2(t *testing.T) *network.Pool {

@@ -126,10 +126,11 @@ func (p *Pool) Get(ctx context.Context, policy Policy) (Slot, error) {
 	return s, nil
 }
 
-// Put destroys the slot and frees its number. Destroying twice is not an error.
+// Put destroys the slot and frees its number. Destroying twice is not an error:
+// a slot that has the number by now has another tag.
 func (p *Pool) Put(s Slot) error {
-	if owner, err := os.ReadFile(claim(s.Number)); err != nil || string(owner) != p.cfg.Owner {
-		return nil //nolint:nilerr // it is not ours (any more)
+	if tag, ours := p.claimed(s.Number); !ours || tag != s.Tag {
+		return nil
 	}
 	if err := s.destroy(); err != nil {
 		return err
@@ -137,11 +138,19 @@ func (p *Pool) Put(s Slot) error {
 	return dropClaim(s.Number)
 }
 
-// Slot returns the slot with that number if it is this pool's and intact.
-func (p *Pool) Slot(number int) (Slot, bool) {
-	owner, err := os.ReadFile(claim(number))
-	s := Slot{Number: number, mtu: p.mtu}
-	return s, err == nil && string(owner) == p.cfg.Owner && s.intact()
+// Slot returns the slot with that number and tag if it is this pool's and intact.
+func (p *Pool) Slot(number int, tag string) (Slot, bool) {
+	s := Slot{Number: number, Tag: tag, mtu: p.mtu}
+	have, ours := p.claimed(number)
+	return s, ours && have == tag && s.intact()
+}
+
+// claimed returns the tag of the slot that has a number now, and whether it is
+// this owner's.
+func (p *Pool) claimed(number int) (tag string, ours bool) {
+	text, err := os.ReadFile(claim(number))
+	owner, tag, _ := strings.Cut(string(text), "\n")
+	return tag, err == nil && owner == p.cfg.Owner
 }
 
 // Close stops keeping slots ready and destroys those that were. Slots in use stay.
@@ -163,13 +172,13 @@ func (p *Pool) Close() error {
 func (p *Pool) make() (Slot, error) {
 	most := 1 << max(0, 30-p.cfg.Range.Bits())
 	for n := range most {
-		if err := p.claim(n); errors.Is(err, fs.ErrExist) {
+		s := Slot{Number: n, Tag: holt.NewID(), mtu: p.mtu}
+		if err := p.claim(s); errors.Is(err, fs.ErrExist) {
 			continue
 		} else if err != nil {
 			return Slot{}, fmt.Errorf("claim slot: %w", err)
 		}
 		fault.Point("slot.claimed")
-		s := Slot{Number: n, mtu: p.mtu}
 		if err := s.build(p.cfg.Range); err != nil {
 			return Slot{}, errors.Join(fmt.Errorf("build slot %d: %w", n, err), dropClaim(n))
 		}
@@ -180,17 +189,17 @@ func (p *Pool) make() (Slot, error) {
 
 // claim takes a number for this owner. The file gets its name together with its
 // content, so that no crash leaves a claim without an owner.
-func (p *Pool) claim(number int) error {
+func (p *Pool) claim(s Slot) error {
 	f, err := os.CreateTemp(claimDir, ".claim-*")
 	if err != nil {
 		return err
 	}
 	defer os.Remove(f.Name())
-	_, err = f.WriteString(p.cfg.Owner)
+	_, err = f.WriteString(p.cfg.Owner + "\n" + s.Tag)
 	if err := errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	return os.Link(f.Name(), claim(number))
+	return os.Link(f.Name(), claim(s.Number))
 }
 
 // reclaim destroys every slot of this owner that is not in keep.
@@ -208,7 +217,8 @@ func (p *Pool) reclaim(keep []int) error {
 		if err != nil || kept[n] {
 			continue
 		}
-		if err := p.Put(Slot{Number: n}); err != nil {
+		tag, _ := p.claimed(n)
+		if err := p.Put(Slot{Number: n, Tag: tag}); err != nil {
 			return fmt.Errorf("reclaim slot %d: %w", n, err)
 		}
 	}

@@ -31,6 +31,7 @@ const (
 // Slot is one network for one sandbox.
 type Slot struct {
 	Number int
+	Tag    string // tells it from the slots that have the number before and after
 	mtu    int
 }
 

@@ -190,7 +190,7 @@ func (r *rig) Held(t *testing.T) []string {
 		}
 	}
 	for _, claim := range glob("/run/holt/slots/*") {
-		if owner, err := os.ReadFile(claim); err == nil && string(owner) == r.dir {
+		if owner, err := os.ReadFile(claim); err == nil && strings.HasPrefix(string(owner), r.dir+"\n") {
 			n := filepath.Base(claim)
 			add("network", glob("/run/netns/holt-"+n+"-?")...)
 			add("network", glob("/sys/class/net/holt"+n)...)
