@@ -84,7 +84,7 @@ func TestDependencies(t *testing.T) {
 		t.Fatal(err)
 	}
 	allowed := []string{
-		"github.com/holt-ide/holt", "github.com/holt-ide/holt/cmd/holt-guest", "github.com/holt-ide/holt/wire/guest",
+		"github.com/holt-ide/holt", "github.com/holt-ide/holt/cmd/holt-guest", "github.com/holt-ide/holt/wire/guest", "github.com/holt-ide/holt/wire/status",
 		"github.com/holt-ide/holt/guest", "github.com/coder/websocket", "github.com/fsnotify/fsnotify", "golang.org/x/sys/unix",
 	}
 	for dep := range strings.Lines(string(out)) {

@@ -18,7 +18,7 @@ func TestDependencies(t *testing.T) {
 		t.Fatal("the list of dependencies is not one")
 	}
 	const own = "github.com/holt-ide/holt/"
-	allowed := []string{"api", "api/client", "cmd/holt", "durable", "wire/guest"}
+	allowed := []string{"api", "api/client", "cmd/holt", "durable", "wire/guest", "wire/status"}
 	for _, d := range deps {
 		if room, ok := strings.CutPrefix(d, own); ok && !slices.Contains(allowed, room) {
 			t.Errorf("holt links %s", d)
