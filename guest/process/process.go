@@ -46,11 +46,23 @@ type Table struct {
 	known sync.Map     // int to *Process
 }
 
+// heedSignals catches and drops the signals of the keyboard that were ignored
+// when this process started, for instance because a shell put it in the
+// background: its children would ignore them too, and nobody could interrupt them.
+func heedSignals() {
+	for _, sig := range []os.Signal{syscall.SIGINT, syscall.SIGQUIT} {
+		if signal.Ignored(sig) {
+			signal.Notify(make(chan os.Signal, 1), sig)
+		}
+	}
+}
+
 // New returns a table; the caller closes it.
 func New(o Options) *Table {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
+	heedSignals()
 	t := &Table{opt: o, starts: make(chan func()), quit: make(chan struct{})}
 	t.wg.Go(t.spawner)
 	if o.ReapAll {

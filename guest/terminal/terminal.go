@@ -185,6 +185,7 @@ func (t *Terminal) finish() {
 	t.exit = &guestwire.Exit{Code: st.Code, Signal: st.Signal, At: st.At}
 	t.released = true
 	t.input = nil
+	t.flushes++ // a write under way must not take its bytes off what is gone
 	t.wakeAll()
 	t.mu.Unlock()
 	t.master.Close()
