@@ -73,7 +73,7 @@ func (v *screen) step(ctx context.Context) error {
 // until steps until ok.
 func (v *screen) until(what string, ok func() bool) {
 	v.t.Helper()
-	ctx, cancel := context.WithTimeout(v.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(v.t.Context(), 90*time.Second)
 	defer cancel()
 	for !ok() {
 		if err := v.step(ctx); err != nil {
@@ -248,9 +248,9 @@ func TestTerminalSlowViewerStallsNobody(t *testing.T) {
 	slow := s.attach(t, "t", guestwire.Attach{Create: true})
 	fast := s.attach(t, "t", guestwire.Attach{})
 	fast.until("presence", func() bool { return fast.last[guestwire.TypePresence].Viewers == 2 })
-	fast.types("stty -echo -opost; head -c 4000000 /dev/zero | tr '\\0' x; echo; echo do''ne\n")
+	fast.types("stty -echo -opost; head -c 1500000 /dev/zero | tr '\\0' x; echo; echo do''ne\n")
 	fast.shows("done")
-	if fast.out.Len() < 4_000_000 {
+	if fast.out.Len() < 1_500_000 {
 		t.Errorf("the fast viewer got %d bytes", fast.out.Len())
 	}
 	// The slow one is sent its window, and once it acknowledges, where it may go on.
@@ -289,7 +289,7 @@ func TestTerminalSlowViewerStallsNobody(t *testing.T) {
 func TestTerminalStalledViewerLosesItsVote(t *testing.T) {
 	s := serve(t, func(_ *guestwire.Config, o *guest.Options) { o.Terminal.Stall = 50 * time.Millisecond })
 	v := s.attach(t, "t", guestwire.Attach{Create: true})
-	v.types("head -c 4000000 /dev/zero | tr '\\0' x; touch built\n")
+	v.types("head -c 1500000 /dev/zero | tr '\\0' x; touch built\n")
 	eventually(t, "the program has ended", func() bool { _, err := os.Stat(s.dir + "/built"); return err == nil })
 }
 
