@@ -41,6 +41,7 @@ type container struct {
 	b        *bare
 	t        *testing.T
 	id, dir  string
+	args     []string
 	overlay  string
 	netns    string
 	volume   string
@@ -67,11 +68,16 @@ func (c *container) flags() []string {
 		"--restore-spec-validation=ignore", "--host-settings=ignore", "--allow-suid"}
 }
 
-// make prepares what a container needs; from is a volume to copy, or "".
-func (b *bare) make(t *testing.T, from string) *container {
+// make prepares what a container needs; from is a volume to copy, or "". Its
+// first process is args, or sleeps: only the first process and its children
+// survive a restore of runsc, what runsc exec started does not.
+func (b *bare) make(t *testing.T, from string, args ...string) *container {
 	t.Helper()
 	b.n++
-	c := &container{b: b, t: t, id: fmt.Sprintf("bare-%06d", b.n)}
+	if len(args) == 0 {
+		args = []string{"/bin/sleep", "1000000"}
+	}
+	c := &container{b: b, t: t, id: fmt.Sprintf("bare-%06d", b.n), args: args}
 	c.dir = filepath.Join(b.dir, c.id)
 	c.overlay, c.mount = filepath.Join(c.dir, "overlay"), filepath.Join(c.dir, "mnt")
 	c.volume, c.netns = filepath.Join(c.dir, "volume.img"), "holt-bench-"+c.id
@@ -104,7 +110,7 @@ func (c *container) bundle() {
 	spec := map[string]any{
 		"ociVersion": "1.2.1",
 		"process": map[string]any{
-			"args": []string{"/bin/sleep", "1000000"}, "cwd": "/", "env": []string{"PATH=/usr/bin:/bin:/usr/sbin:/sbin"},
+			"args": c.args, "cwd": "/", "env": []string{"PATH=/usr/bin:/bin:/usr/sbin:/sbin"},
 			"user": map[string]int{"uid": 0, "gid": 0}, "capabilities": map[string]any{"bounding": caps, "effective": caps, "permitted": caps},
 		},
 		"root": map[string]any{"path": filepath.Join(c.dir, "bundle", "rootfs")}, "hostname": "bare",

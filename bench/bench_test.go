@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -228,9 +227,10 @@ func (r *rig) suspendResume(mib int) func() table {
 		r.create(name)
 		r.fill(name, mib)
 		defer r.remove(name)
-		c := r.b.make(r.T, "")
+		filler := []string{"/usr/bin/python3", "-c", fmt.Sprintf(fill, mib)}
+		c := r.b.make(r.T, "", filler...)
 		c.start()
-		r.fillBare(c, mib)
+		r.awaitFilled(c)
 		image := filepath.Join(r.b.dir, "image")
 		for range max(5, rounds()*32/max(mib, 32)) {
 			begin := time.Now()
@@ -256,7 +256,7 @@ func (r *rig) suspendResume(mib int) func() table {
 			r.sync(image)
 			peerS.add(time.Since(begin))
 			begin = time.Now()
-			next := r.b.make(r.T, c.volume)
+			next := r.b.make(r.T, c.volume, filler...)
 			next.restore(image)
 			next.exec("/bin/true")
 			peerR.add(time.Since(begin))
@@ -272,12 +272,8 @@ func (r *rig) suspendResume(mib int) func() table {
 	}
 }
 
-func (r *rig) fillBare(c *container, mib int) {
+func (r *rig) awaitFilled(c *container) {
 	r.Helper()
-	// Without streams: the detached process would hold a pipe open.
-	if err := exec.Command(c.b.runsc, append(c.flags(), "exec", "--detach", c.id, "/usr/bin/python3", "-c", fmt.Sprintf(fill, mib))...).Run(); err != nil {
-		r.Fatal(err)
-	}
 	for range 300 {
 		if strings.Contains(c.exec("/bin/sh", "-c", "ls /tmp"), "filled") {
 			return
