@@ -190,9 +190,6 @@ func (n *Node) Close() error {
 	return n.networks.Close()
 }
 
-// Volumes gives tests and tools the pool.
-func (n *Node) Volumes() *volume.Pool { return n.volumes }
-
 // find returns a living machine.
 func (n *Node) find(id holt.SandboxID) (*machine, error) {
 	n.mu.Lock()
