@@ -54,6 +54,32 @@ type Driver interface {
 	Recover(ctx context.Context) ([]Sandbox, error)
 }
 
+// Preparer is implemented by drivers that can make most of a sandbox before
+// anybody knows what will run in it ([Capabilities.Prepare]).
+type Preparer interface {
+	// Prepare makes a sandbox in which nothing runs. Mounts of spec without a
+	// Source get theirs when it is set going. The result does not outlive this
+	// process: Recover removes it.
+	Prepare(ctx context.Context, spec Spec) (Prepared, error)
+}
+
+// Prepared is a sandbox that waits for what to run. One of Start, Restore and
+// Close is called, once. When Start or Restore fail, nothing is left.
+type Prepared interface {
+	// Start is [Driver.Start] with the Spec of Prepare. mounts gives the
+	// sources that were left open, by target; their ReadOnly does not count.
+	Start(ctx context.Context, mounts []Mount) (Sandbox, error)
+
+	// Restore is [Driver.Restore] likewise.
+	Restore(ctx context.Context, mounts []Mount, dir string) (Sandbox, error)
+
+	// Done is closed when the sandbox has ended, for whatever reason.
+	Done() <-chan struct{}
+
+	// Close frees everything. After Start or Restore it does nothing.
+	Close(ctx context.Context) error
+}
+
 // Sandbox is one isolated machine.
 //
 // All methods may be called concurrently; Pause, Resume and Checkpoint are
@@ -147,6 +173,7 @@ type Capabilities struct {
 	Memory         bool   // checkpoints hold memory and processes
 	KeepRunning    bool   // a sandbox runs on after a checkpoint
 	LazyRestore    bool   // Restore returns before all memory has been read
+	Prepare        bool   // the driver is a [Preparer]
 	HardwareVirt   bool   // needs /dev/kvm
 	DiskLimit      bool   // Limits.Root is enforced
 	MinMemory      int64  // bytes a sandbox needs beside the guest's own

@@ -1,6 +1,6 @@
 // Command holt-guest is the agent inside every sandbox, its PID 1. It is told
-// everything by one environment variable, HOLT_AGENT, a JSON guestwire.Config,
-// which it removes before it starts anything else.
+// everything by one environment variable, HOLT_AGENT, a JSON guestwire.Config or
+// the name of a file with one, which it removes before it starts anything else.
 //
 // It also runs as an ordinary process on plain Linux, for tests: there it leaves
 // the machine's name and clock alone.
@@ -18,6 +18,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/holt-ide/holt/guest"
@@ -75,6 +76,13 @@ func config() (cfg guestwire.Config, err error) {
 	}
 	if err := os.Unsetenv(guestwire.ConfigEnv); err != nil {
 		return cfg, fmt.Errorf("forget the configuration: %w", err)
+	}
+	if path, ok := strings.CutPrefix(text, "@"); ok {
+		body, err := os.ReadFile(path)
+		if err != nil {
+			return cfg, fmt.Errorf("read the configuration: %w", err)
+		}
+		text = string(body)
 	}
 	if err := json.Unmarshal([]byte(text), &cfg); err != nil {
 		return cfg, fmt.Errorf("read %s: %w", guestwire.ConfigEnv, err)

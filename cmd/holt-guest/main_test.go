@@ -139,8 +139,12 @@ func start(t *testing.T, set func(*guestwire.Config)) *running {
 	if err != nil {
 		t.Fatal(err)
 	}
+	file := filepath.Join(t.TempDir(), "config")
+	if err := os.WriteFile(file, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	cmd := exec.Command(build(t))
-	cmd.Env = []string{"PATH=/usr/bin:/bin", "FROM_IMAGE=yes", guestwire.ConfigEnv + "=" + string(b)}
+	cmd.Env = []string{"PATH=/usr/bin:/bin", "FROM_IMAGE=yes", guestwire.ConfigEnv + "=@" + file}
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -315,6 +319,7 @@ func TestRefusesToStart(t *testing.T) {
 	path := build(t)
 	for name, c := range map[string]struct{ env, want string }{
 		"nothing": {"X=1", "is not set"},
+		"no file": {guestwire.ConfigEnv + "=@/nowhere", "/nowhere"},
 		"no JSON": {guestwire.ConfigEnv + "={", "read HOLT_AGENT"},
 		"secret":  {guestwire.ConfigEnv + `={"user":"dev","home":"/","dir":"/"}`, "secret"},
 		"address": {guestwire.ConfigEnv + `={"secret":"0123456789abcdef","user":"dev","uid":54322,"home":"/","dir":"/","listen":"nowhere"}`, "listen"},

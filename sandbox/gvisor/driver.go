@@ -48,7 +48,10 @@ type Driver struct {
 	live map[holt.SandboxID]*machine
 }
 
-var _ sandbox.Driver = (*Driver)(nil)
+var (
+	_ sandbox.Driver   = (*Driver)(nil)
+	_ sandbox.Preparer = (*Driver)(nil)
+)
 
 // Open prepares the driver's directory and installs the runtime. It does not
 // look at existing sandboxes: call [Driver.Recover] for that.
@@ -89,7 +92,7 @@ func Open(ctx context.Context, cfg Config) (*Driver, error) {
 func (d *Driver) Capabilities() sandbox.Capabilities {
 	return sandbox.Capabilities{
 		Name: "gvisor", Version: d.version, Toolchain: d.current,
-		Memory: true, KeepRunning: true, LazyRestore: true, DiskLimit: true, RestoreElse: true,
+		Memory: true, KeepRunning: true, LazyRestore: true, DiskLimit: true, RestoreElse: true, Prepare: true,
 		MinMemory: overheadMemory,
 	}
 }
@@ -104,9 +107,21 @@ func (d *Driver) Restore(ctx context.Context, spec sandbox.Spec, dir string) (sa
 	return d.make(ctx, spec, func(m *machine) error { return m.runsc.restore(ctx, spec.ID, m.dir, dir) })
 }
 
-// make builds the bundle, creates the container and sets it going; on any error
-// nothing is left.
+// make lays the sandbox out and sets it going; on any error nothing is left.
 func (d *Driver) make(ctx context.Context, spec sandbox.Spec, boot func(*machine) error) (_ sandbox.Sandbox, err error) {
+	m, err := d.create(ctx, spec, boot)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.keep(); err != nil {
+		return nil, errors.Join(err, m.Close(context.WithoutCancel(ctx)))
+	}
+	return m, nil
+}
+
+// create builds the bundle and lets call make the container of it; on any error
+// nothing is left. Recover does not find the sandbox until [machine.keep].
+func (d *Driver) create(ctx context.Context, spec sandbox.Spec, call func(*machine) error) (_ *machine, err error) {
 	if spec.Toolchain == "" {
 		spec.Toolchain = d.current
 	}
@@ -132,21 +147,24 @@ func (d *Driver) make(ctx context.Context, spec sandbox.Spec, boot func(*machine
 		return nil, err
 	}
 	fault.Point("sandbox.laid-out")
-	if err := boot(m); err != nil {
+	if err := call(m); err != nil {
 		return nil, err
 	}
 	fault.Point("sandbox.booted")
-	if err := m.watchCreated(); err != nil {
-		return nil, err
-	}
-	body, err := json.MarshalIndent(spec, "", "\t")
+	return m, m.watchCreated()
+}
+
+// keep writes what Recover needs to find the sandbox again.
+func (m *machine) keep() error {
+	body, err := json.MarshalIndent(m.spec, "", "\t")
 	if err != nil {
-		return nil, fmt.Errorf("encode spec: %w", err)
+		return fmt.Errorf("encode spec: %w", err)
 	}
 	if err := durable.Replace(filepath.Join(m.dir, "spec.json"), body, 0o600); err != nil {
-		return nil, fmt.Errorf("write spec: %w", err)
+		return fmt.Errorf("write spec: %w", err)
 	}
-	return m, nil
+	m.kept.Store(true)
+	return nil
 }
 
 // Recover implements [sandbox.Driver].
@@ -162,7 +180,9 @@ func (d *Driver) Recover(ctx context.Context) ([]sandbox.Sandbox, error) {
 		known := d.live[id]
 		d.mu.Unlock()
 		if known != nil {
-			alive = append(alive, known)
+			if known.kept.Load() {
+				alive = append(alive, known)
+			}
 			continue
 		}
 		m, err := d.adopt(ctx, id)
@@ -204,6 +224,7 @@ func (d *Driver) adopt(ctx context.Context, id holt.SandboxID) (*machine, error)
 	if err := m.watch(ctx); err != nil {
 		return nil, err
 	}
+	m.kept.Store(true)
 	d.mu.Lock()
 	d.live[id] = m
 	d.mu.Unlock()

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/holt-ide/holt"
@@ -25,6 +26,12 @@ type machine struct {
 
 	done     chan struct{}
 	doneOnce sync.Once
+
+	// The processes, set once before the machine is handed out; nil in one
+	// that never came so far.
+	sentry, gofer *process
+
+	kept atomic.Bool // Recover finds it: it is more than prepared
 
 	// mu serialises pause, resume, checkpoint and close.
 	mu     sync.Mutex
@@ -142,6 +149,7 @@ func (m *machine) Close(ctx context.Context) error {
 	if m.closed {
 		return nil
 	}
+	m.kill()
 	if err := m.runsc.delete(ctx, m.spec.ID); err != nil {
 		return err
 	}

@@ -107,6 +107,23 @@ func (r runsc) restore(ctx context.Context, id holt.SandboxID, dir, image string
 	return r.launch(ctx, id, dir, "restore", "--detach", "--background", "--image-path", image)
 }
 
+// create makes the container without anything in it.
+func (r runsc) create(ctx context.Context, id holt.SandboxID, dir string) error {
+	return r.launch(ctx, id, dir, "create")
+}
+
+// startCreated starts the first process of a container that create made.
+func (r runsc) startCreated(ctx context.Context, id holt.SandboxID) error {
+	_, err := r.run(ctx, "start", string(id))
+	return err
+}
+
+// restoreCreated fills a container that create made.
+func (r runsc) restoreCreated(ctx context.Context, id holt.SandboxID, image string) error {
+	_, err := r.run(ctx, "restore", "--detach", "--background", "--image-path", image, string(id))
+	return err
+}
+
 // pidName is the file in a sandbox's folder that holds its process ID.
 const pidName = "pid"
 

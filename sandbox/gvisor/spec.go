@@ -51,7 +51,7 @@ func ociSpec(spec sandbox.Spec, dir, cgroup string) *specs.Spec {
 		},
 		Root:     &specs.Root{Path: filepath.Join(dir, "bundle", "rootfs")},
 		Hostname: spec.Hostname,
-		Mounts:   mounts(spec),
+		Mounts:   mounts(spec, dir),
 		Annotations: map[string]string{
 			"dev.gvisor.spec.rootfs.type":    "erofs",
 			"dev.gvisor.spec.rootfs.source":  spec.Image,
@@ -76,7 +76,7 @@ func ociSpec(spec sandbox.Spec, dir, cgroup string) *specs.Spec {
 // to the sandbox's own kernel, which the host then kills. runsc's /dev takes no
 // size, so nothing can be written there; its devices and /dev/shm still can (but
 // access(2) for writing says no, which is runsc's).
-func mounts(spec sandbox.Spec) []specs.Mount {
+func mounts(spec sandbox.Spec, dir string) []specs.Mount {
 	tmp := fmt.Sprintf("size=%d", max(spec.Limits.Memory/4, 16*holt.MiB))
 	list := []specs.Mount{
 		{Destination: "/proc", Type: "proc", Source: "proc"},
@@ -85,10 +85,13 @@ func mounts(spec sandbox.Spec) []specs.Mount {
 		{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "noexec", "nodev", "ro"}},
 		{Destination: "/tmp", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "nodev", "mode=1777", tmp}},
 	}
-	for _, m := range spec.Mounts {
+	for i, m := range spec.Mounts {
 		opts := []string{"rbind", "nosuid", "nodev", "rw"}
 		if m.ReadOnly {
 			opts[3] = "ro"
+		}
+		if m.Source == "" {
+			m.Source = placeholder(dir, i)
 		}
 		list = append(list, specs.Mount{Destination: m.Target, Type: "bind", Source: m.Source, Options: opts})
 	}
@@ -114,6 +117,13 @@ func (m *machine) layOut() error {
 	for _, sub := range []string{"", "bundle", "bundle/rootfs", "overlay"} {
 		if err := os.Mkdir(filepath.Join(m.dir, sub), 0o711); err != nil {
 			return fmt.Errorf("make sandbox directory: %w", err)
+		}
+	}
+	for i, mount := range m.spec.Mounts {
+		if mount.Source == "" {
+			if err := os.Mkdir(placeholder(m.dir, i), 0o711); err != nil {
+				return fmt.Errorf("make placeholder: %w", err)
+			}
 		}
 	}
 	body, err := json.Marshal(ociSpec(m.spec, m.dir, m.driver.cfg.Cgroup))

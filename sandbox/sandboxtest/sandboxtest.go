@@ -50,6 +50,9 @@ func Run(t *testing.T, rig Rig) {
 		{"Crash", testCrash, true},
 		{"CloseTwice", testCloseTwice, true},
 		{"StartFails", testStartFails, true},
+		{"PrepareStart", testPrepareStart, caps.Prepare},
+		{"PrepareRestore", testPrepareRestore, caps.Prepare},
+		{"PrepareUnused", testPrepareUnused, caps.Prepare},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if !test.need {

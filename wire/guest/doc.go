@@ -92,8 +92,9 @@ const MinSecret = 16
 // its status was sent.
 const ErrorTrailer = "Holt-Error"
 
-// ConfigEnv is the environment variable that holds the agent's [Config] as JSON.
-// The agent removes it before it starts any other process.
+// ConfigEnv is the environment variable that holds the agent's [Config] as JSON,
+// or "@" and the path of a file that does. The agent removes the variable before
+// it starts any other process.
 const ConfigEnv = "HOLT_AGENT"
 
 // UpgradeTCP is the protocol name in the Upgrade header of a port's dial route.
