@@ -27,6 +27,9 @@ GOLANGCI         := $(HOLT_CACHE)/tools/golangci-lint-$(GOLANGCI_VERSION)/golang
 
 RUNSC_VERSION = $(shell awk '$$1=="gvisor.dev/gvisor"{print $$2}' go.mod)
 RUNSC_CACHED  = $(HOLT_CACHE)/runsc/$(RUNSC_VERSION)-$(shell go env GOVERSION GOARCH | paste -sd-)/runsc
+
+VERSITYGW_VERSION = $(shell awk '$$1=="github.com/versity/versitygw"{print $$2}' test/versitygw/go.mod)
+VERSITYGW_CACHED  = $(HOLT_CACHE)/tools/versitygw-$(VERSITYGW_VERSION)-$(shell go env GOVERSION GOARCH | paste -sd-)/versitygw
 GOBUILD  := CGO_ENABLED=0 go build -trimpath
 
 .PHONY: help
@@ -62,6 +65,18 @@ bin/runsc: go.mod cmd/runsc/main.go
 	install -m 0755 '$(RUNSC_CACHED)' $@.new
 	mv $@.new $@
 
+# The S3 server of the tests has a module of its own, so that nothing of it is in ours.
+bin/versitygw: test/versitygw/go.mod
+	@if [ ! -x '$(VERSITYGW_CACHED)' ]; then \
+	  echo 'building versitygw $(VERSITYGW_VERSION), once (about two minutes of CPU)'; \
+	  mkdir -p '$(dir $(VERSITYGW_CACHED))'; \
+	  (cd test/versitygw && $(GOBUILD) -ldflags='-s -w' -o '$(VERSITYGW_CACHED).new' github.com/versity/versitygw/cmd/versitygw); \
+	  mv '$(VERSITYGW_CACHED).new' '$(VERSITYGW_CACHED)'; \
+	fi
+	@mkdir -p bin
+	install -m 0755 '$(VERSITYGW_CACHED)' $@.new
+	mv $@.new $@
+
 .PHONY: web-build
 web-build:
 	@if [ -f web/package.json ]; then scripts/web-build; fi
@@ -71,7 +86,7 @@ image: deps ## build the default image into the cache, unless it is there
 	@go run ./scripts/mkimage default tiny
 
 .PHONY: test
-test: deps-test build image check ## install what is missing, then run every test, with the race detector
+test: deps-test build bin/versitygw image check ## install what is missing, then run every test, with the race detector
 	@light=$$(go list -f '{{.Dir}}' $(PKG) | sed 's#^$(CURDIR)#.#' | grep -v -E '^($(HEAVY))' || true); \
 	heavy=$$(go list -f '{{.Dir}}' $(PKG) | sed 's#^$(CURDIR)#.#' | grep -E '^($(HEAVY))' || true); \
 	if [ -n "$$light" ]; then echo 'go test -race (light packages)'; \
@@ -86,7 +101,7 @@ test: deps-test build image check ## install what is missing, then run every tes
 	@if [ -f web/package.json ]; then npm --prefix web test; fi
 
 .PHONY: test-slow
-test-slow: deps-test build image ## the long tests too: hundreds of cycles, faults at random points
+test-slow: deps-test build bin/versitygw image ## the long tests too: hundreds of cycles, faults at random points
 	HOLT_SLOW=1 go test -race -p 1 -timeout 120m $(PKG)
 
 .PHONY: fuzz
@@ -97,7 +112,7 @@ fuzz: ## run every fuzz target for FUZZTIME (default 20s)
 	  done; done
 
 .PHONY: bench
-bench: deps build image ## measure starts, suspends, resumes, forks and terminals; prints p50 and p99 (ROUNDS=15)
+bench: deps build bin/versitygw image ## measure starts, suspends, resumes, forks and terminals; prints p50 and p99 (ROUNDS=15)
 	HOLT_BENCH=$(ROUNDS) go test -count=1 -timeout 60m -v -run '^TestBench$$' ./bench
 
 .PHONY: check
