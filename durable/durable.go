@@ -45,14 +45,7 @@ func Replace(path string, data []byte, perm fs.FileMode) error {
 	if _, err := f.Write(data); err != nil {
 		return err
 	}
-	if err := f.Close(); err != nil {
-		return fmt.Errorf("close temporary file: %w", err)
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return fmt.Errorf("rename temporary file: %w", err)
-	}
-	f.done = true
-	return nil
+	return f.Replace()
 }
 
 // Write makes whatever fill writes the content of the file path. When fill
@@ -97,6 +90,24 @@ func Create(path string, perm fs.FileMode) (*File, error) {
 // has its old content, except when only the fsync of the directory failed: then
 // the new content is there but may not survive a power failure.
 func (f *File) Commit() error { return f.CommitAs(f.path) }
+
+// Replace is [File.Commit] without flushing anything: after a power failure there
+// may be the old content, the new, or, on some file systems, none.
+func (f *File) Replace() error {
+	if f.done {
+		return fmt.Errorf("replace %s: %w", f.path, os.ErrClosed)
+	}
+	f.done = true
+	if err := f.Close(); err != nil {
+		_ = os.Remove(f.Name())
+		return fmt.Errorf("close temporary file: %w", err)
+	}
+	if err := os.Rename(f.Name(), f.path); err != nil {
+		_ = os.Remove(f.Name())
+		return fmt.Errorf("rename temporary file: %w", err)
+	}
+	return nil
+}
 
 // CommitAs is [File.Commit] under another name in the same directory, for
 // content whose name follows from the content, such as its hash.

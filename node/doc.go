@@ -6,17 +6,20 @@
 // Layout of [Config].Dir:
 //
 //	machines/ID.json    one record per sandbox, see [record]; the list of what to clean up
-//	machines/ID/        files made for one sandbox: resolv.conf
+//	units/ID/           files made for one sandbox, see [unit]
 //	tools/HASH/         guest agents, by content: a snapshot resumes within the agent it was frozen with
 //	pool/               see package volume; pool/snapshots holds the snapshots
 //	gvisor/             see package sandbox/gvisor
 //
 // # The path of a machine
 //
-//	Provision  network slot → volume → record → sandbox → agent answers → home seeded, git cloned → ready
+//	Provision  unit → record → volume → sandbox → agent answers → home seeded, git cloned → ready
 //	Freeze     flush → agent told → pause → checkpoint beside volume copy → (run on) → sums → snapshot named
-//	Resume     snapshot verified → slot → volume replaced → record → sandbox restored → agent thawed → ready
-//	Release    sandbox → volume unmounted → slot → record
+//	Resume     snapshot verified → volume replaced → unit → record → sandbox restored → agent thawed → ready
+//	Release    sandbox → volume unmounted → unit → record
+//
+// A unit is a network slot and a folder, made to measure or taken from the
+// [reserve], where it waits with a sandbox prepared in it.
 //
 // Release is the reverse of Provision and Resume, each step idempotent, and is
 // also how a failed or crashed Provision is undone: the record is written before

@@ -28,6 +28,7 @@ func (n *Node) Freeze(ctx context.Context, id holt.SandboxID, snap holt.Snapshot
 	if err != nil {
 		return hostwire.Snapshot{}, err
 	}
+	defer n.reserve.making()()
 	m.op.Lock()
 	defer m.op.Unlock()
 	draft, err := n.snapshots.Begin(snap)
@@ -72,7 +73,13 @@ func (m *machine) freeze(ctx context.Context, draft *snapshot.Draft, keep bool) 
 	fault.Point("freeze.paused")
 	// Memory and volume are copied of one and the same moment.
 	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return m.sb.Checkpoint(gctx, draft.Dir()) })
+	pushing, written := context.WithCancel(ctx)
+	defer written()
+	go draft.Push(pushing)
+	g.Go(func() error {
+		defer written()
+		return m.sb.Checkpoint(gctx, draft.Dir())
+	})
 	g.Go(func() error {
 		defer fault.Point("freeze.volume-copied") // while the memory is being written
 		return m.node.volumes.CopyOut(r.Workspace, filepath.Join(draft.Dir(), snapshot.VolumeName))

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -55,6 +54,11 @@ type Config struct {
 	Nameservers  []netip.Addr
 	WarmNetworks int
 
+	// Prepared is how many sandboxes are kept ready for the next machine, each
+	// at the price of some 30 MB. Zero means none, and also a driver that
+	// cannot prepare.
+	Prepared int
+
 	// Sample is how often machines are looked at: 5 s when zero.
 	Sample time.Duration
 
@@ -74,6 +78,7 @@ type Node struct {
 	snapshots *snapshot.Store
 	tools     toolbox.Dir
 	agent     string // hash of the agent for new machines
+	reserve   *reserve
 
 	notices chan hostwire.Notice
 	run     context.Context // ends at Close
@@ -99,8 +104,10 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if cfg.Dir, err = filepath.Abs(cfg.Dir); err != nil {
 		return nil, fmt.Errorf("locate node directory: %w", err)
 	}
-	if err := durable.MkdirAll(filepath.Join(cfg.Dir, "machines"), 0o711); err != nil {
-		return nil, fmt.Errorf("make node directory: %w", err)
+	for _, sub := range []string{"machines", "units"} {
+		if err := durable.MkdirAll(filepath.Join(cfg.Dir, sub), 0o711); err != nil {
+			return nil, fmt.Errorf("make node directory: %w", err)
+		}
 	}
 	if _, err := durable.Clean(filepath.Join(cfg.Dir, "machines")); err != nil {
 		return nil, fmt.Errorf("clean node directory: %w", err)
@@ -122,12 +129,14 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 		return nil, fmt.Errorf("open snapshots: %w", err)
 	}
 	n.run, n.stop = context.WithCancel(context.WithoutCancel(ctx))
+	n.reserve = newReserve(n, cfg.Prepared)
 	if err := n.adopt(ctx); err != nil {
 		n.stop()
 		n.wg.Wait()
 		return nil, err
 	}
 	n.wg.Go(n.sampleLoop)
+	n.wg.Go(n.reserve.run)
 	return n, nil
 }
 
@@ -141,10 +150,13 @@ func (n *Node) adopt(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	byID := map[holt.SandboxID]record{}
+	if err := n.clearUnits(records); err != nil {
+		return err
+	}
+	byUnit := map[holt.SandboxID]record{}
 	var slots []int
 	for _, r := range records {
-		byID[r.Sandbox] = r
+		byUnit[r.unit()] = r
 		slots = append(slots, r.Slot)
 	}
 	n.networks, err = network.Open(ctx, network.Config{
@@ -154,7 +166,7 @@ func (n *Node) adopt(ctx context.Context) error {
 		return fmt.Errorf("open networks: %w", err)
 	}
 	for _, sb := range live {
-		r, ok := byID[sb.Spec().ID]
+		r, ok := byUnit[sb.Spec().ID]
 		if !ok || !r.Ready {
 			if err := sb.Close(ctx); err != nil {
 				return fmt.Errorf("close unfinished sandbox: %w", err)
@@ -166,19 +178,21 @@ func (n *Node) adopt(ctx context.Context) error {
 			n.log.Warn("adopted machine does not tell whether it is paused", "sandbox", r.Sandbox, "err", err)
 		}
 		n.enlist(m)
+		n.reserve.expect(kindOf(r, sb.Spec().Toolchain, holt.EgressInternet))
 		n.log.Info("adopted machine", "sandbox", r.Sandbox, "workspace", r.Workspace, "frozen", m.frozen)
-		delete(byID, r.Sandbox)
+		delete(byUnit, r.unit())
 	}
-	for id, r := range byID {
-		n.log.Info("release remains of a machine", "sandbox", id, "workspace", r.Workspace)
-		if err := n.Release(ctx, id); err != nil {
-			return fmt.Errorf("release remains of %s: %w", id, err)
+	for _, r := range byUnit {
+		n.log.Info("release remains of a machine", "sandbox", r.Sandbox, "workspace", r.Workspace)
+		if err := n.Release(ctx, r.Sandbox); err != nil {
+			return fmt.Errorf("release remains of %s: %w", r.Sandbox, err)
 		}
 	}
 	return nil
 }
 
-// Close stops watching. The machines run on, to be adopted by the next Open.
+// Close stops watching. The machines run on, to be adopted by the next Open;
+// prepared sandboxes do not.
 func (n *Node) Close() error {
 	n.stop()
 	n.mu.Lock()
@@ -187,7 +201,7 @@ func (n *Node) Close() error {
 	}
 	n.mu.Unlock()
 	n.wg.Wait()
-	return n.networks.Close()
+	return errors.Join(n.reserve.empty(context.Background()), n.networks.Close())
 }
 
 // find returns a living machine.
@@ -246,23 +260,6 @@ func (n *Node) Inventory(context.Context) (hostwire.Inventory, error) {
 	inv.Snapshots, err = n.snapshots.List()
 	inv.Volumes, err2 = n.volumes.List()
 	return inv, errors.Join(err, err2)
-}
-
-// resolvConf writes the resolver configuration that is mounted into a sandbox.
-func (n *Node) resolvConf(id holt.SandboxID) (string, error) {
-	dir := filepath.Join(n.cfg.Dir, "machines", string(id))
-	if err := os.MkdirAll(dir, 0o711); err != nil {
-		return "", fmt.Errorf("make machine directory: %w", err)
-	}
-	var text []byte
-	for _, a := range n.networks.Nameservers() {
-		text = fmt.Appendf(text, "nameserver %s\n", a)
-	}
-	path := filepath.Join(dir, "resolv.conf")
-	if err := os.WriteFile(path, text, 0o644); err != nil {
-		return "", fmt.Errorf("write resolver configuration: %w", err)
-	}
-	return path, nil
 }
 
 func agentAddr() string {

@@ -3,18 +3,15 @@ package node
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"path/filepath"
-	"slices"
+	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/holt-ide/holt"
 	"github.com/holt-ide/holt/fault"
-	"github.com/holt-ide/holt/node/network"
-	"github.com/holt-ide/holt/node/volume"
 	"github.com/holt-ide/holt/sandbox"
 	guestwire "github.com/holt-ide/holt/wire/guest"
 	hostwire "github.com/holt-ide/holt/wire/host"
@@ -54,14 +51,23 @@ func (n *Node) Provision(ctx context.Context, spec hostwire.Spec) error {
 		Limits: spec.Limits, Agent: n.agent, Secret: holt.NewSecret(),
 	}
 	laps.lap("create")
-	m, err := n.assemble(ctx, laps, spec, r, "", func(ctx context.Context, s sandbox.Spec) (sandbox.Sandbox, error) {
-		return n.driver.Start(ctx, s)
+	made := sync.OnceFunc(n.reserve.making())
+	defer made()
+	m, err := n.assemble(ctx, laps, spec, r, n.driver.Capabilities().Toolchain, func(ctx context.Context, u *unit, mounted string) (sandbox.Sandbox, error) {
+		if err := n.tellAgent(u, spec, r.Secret); err != nil {
+			return nil, err
+		}
+		return n.start(ctx, u, mounted)
 	})
 	if err != nil {
 		return err
 	}
 	err = m.thaw(ctx, spec)
+	if err == nil {
+		err = os.Remove(n.configPath(m.rec.Unit)) // the agent has read it
+	}
 	laps.lap("agent")
+	made()
 	if err == nil {
 		err = m.clone(ctx, spec.Git)
 		laps.lap("clone")
@@ -98,60 +104,44 @@ func (n *Node) checkSpace(need int64) error {
 	return nil
 }
 
-// assemble takes a slot, mounts the volume and makes the sandbox with boot. On
+// assemble finds a unit, mounts the volume and makes the sandbox with boot. On
 // error nothing but the volume is left.
 func (n *Node) assemble(ctx context.Context, laps *laps, spec hostwire.Spec, r record, toolchain string,
-	boot func(context.Context, sandbox.Spec) (sandbox.Sandbox, error),
+	boot func(ctx context.Context, u *unit, mounted string) (sandbox.Sandbox, error),
 ) (_ *machine, err error) {
-	image, env, err := n.cfg.Images.Base(ctx, r.Image)
+	if _, _, err := n.cfg.Images.Base(ctx, r.Image); err != nil {
+		return nil, err
+	}
+	u, err := n.reserve.take(ctx, kindOf(r, toolchain, spec.Egress))
 	if err != nil {
 		return nil, err
 	}
-	slot, err := n.networks.Get(ctx, network.Policy{Internet: spec.Egress != holt.EgressNone, Bandwidth: spec.Limits.Bandwidth})
-	if err != nil {
-		return nil, err
-	}
-	laps.lap("network")
-	r.Slot, r.SlotTag, r.MadeAt = slot.Number, slot.Tag, time.Now()
+	laps.lap("unit")
+	r.Unit, r.Slot, r.SlotTag, r.MadeAt = u.id, u.slot.Number, u.slot.Tag, time.Now()
 	fault.Point("machine.slot-taken")
 	if err := n.writeRecord(r); err != nil {
-		return nil, errors.Join(err, n.networks.Put(slot))
+		return nil, errors.Join(err, n.dispose(ctx, u))
 	}
 	fault.Point("machine.recorded")
 	defer func() {
-		if err != nil {
-			err = errors.Join(err, n.Release(context.WithoutCancel(ctx), r.Sandbox))
+		if err == nil {
+			return
 		}
+		undo := context.WithoutCancel(ctx)
+		if u.prepared != nil {
+			err = errors.Join(err, u.prepared.Close(undo))
+		}
+		err = errors.Join(err, n.Release(undo, r.Sandbox))
 	}()
 	unlock := n.volumeLocks.lock(string(spec.Workspace))
-	mount, err := n.volumes.Mount(ctx, spec.Workspace, slot.IDBase())
+	mounted, err := n.volumes.Mount(ctx, spec.Workspace, u.slot.IDBase())
 	unlock()
 	if err != nil {
 		return nil, fmt.Errorf("mount volume: %w", err)
 	}
 	fault.Point("machine.mounted")
 	laps.lap("volume")
-	resolv, err := n.resolvConf(r.Sandbox)
-	if err != nil {
-		return nil, err
-	}
-	config, err := agentConfig(spec, r.Secret)
-	if err != nil {
-		return nil, err
-	}
-	sb, err := boot(ctx, sandbox.Spec{
-		ID: r.Sandbox, Hostname: spec.Name, Image: image,
-		Init: []string{agentDir + "/" + agentName},
-		Env:  append(baseEnv(env), guestwire.ConfigEnv+"="+config),
-		Mounts: []sandbox.Mount{
-			{Source: filepath.Dir(n.tools.Path(r.Agent, agentName)), Target: agentDir, ReadOnly: true},
-			{Source: filepath.Join(mount, volume.Home), Target: guestHome},
-			{Source: filepath.Join(mount, volume.Workspace), Target: projectDir},
-			{Source: resolv, Target: "/etc/resolv.conf", ReadOnly: true},
-		},
-		Network: sandbox.Network{Sandbox: slot.Sandbox(), Gateway: slot.Gateway(), Agent: agentAddr()},
-		IDBase:  slot.IDBase(), Limits: spec.Limits, Toolchain: toolchain,
-	})
+	sb, err := boot(ctx, u, mounted)
 	if err != nil {
 		return nil, err
 	}
@@ -174,29 +164,6 @@ func (n *Node) handOver(ctx context.Context, laps *laps, m *machine, err error) 
 	n.enlist(m)
 	n.log.Info("machine ready", laps.attrs("sandbox_id", m.rec.Sandbox, "workspace", m.rec.Workspace)...)
 	return nil
-}
-
-func agentConfig(spec hostwire.Spec, secret string) (string, error) {
-	body, err := json.Marshal(guestwire.Config{
-		Listen: fmt.Sprintf(":%d", agentPort), Secret: secret, WorkspaceID: spec.Workspace, Name: spec.Name,
-		User: guestUser, UID: guestID, GID: guestID, Home: guestHome, Dir: projectDir, Processes: spec.Limits.Processes, Memory: spec.Limits.Memory,
-	})
-	if err != nil {
-		return "", fmt.Errorf("encode agent configuration: %w", err)
-	}
-	return string(body), nil
-}
-
-// baseEnv returns a copy of the image's environment, which all machines of the
-// image share, with a search path, which not every image has.
-func baseEnv(env []string) []string {
-	own := slices.Clip(slices.Clone(env))
-	for _, e := range own {
-		if strings.HasPrefix(e, "PATH=") {
-			return own
-		}
-	}
-	return append(own, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
 }
 
 // cloneScript clones beside the project and moves the result in, so that a crash

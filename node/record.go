@@ -19,6 +19,7 @@ import (
 // power failure.
 type record struct {
 	Sandbox   holt.SandboxID   `json:"sandbox"`
+	Unit      holt.SandboxID   `json:"unit"` // the driver's name of the sandbox, see [unit]
 	Workspace holt.WorkspaceID `json:"workspace"`
 	Name      string           `json:"name"`
 	Image     holt.ImageID     `json:"image"`
@@ -30,6 +31,15 @@ type record struct {
 	Ready     bool             `json:"ready"`  // the machine was handed over; without it the record is garbage
 	Event     uint64           `json:"event"`  // number of the last guest event passed on
 	MadeAt    time.Time        `json:"made_at"`
+}
+
+// unit returns the driver's name of the sandbox. Records of the first version
+// hold none: there it was the sandbox's own.
+func (r record) unit() holt.SandboxID {
+	if r.Unit == "" {
+		return r.Sandbox
+	}
+	return r.Unit
 }
 
 func (n *Node) recordPath(id holt.SandboxID) string {

@@ -52,7 +52,8 @@ func (n *Node) free(r record) error {
 	if err := errors.Join(
 		n.takeVolume(r),
 		n.networks.Put(network.Slot{Number: r.Slot, Tag: r.SlotTag}),
-		os.RemoveAll(filepath.Join(n.cfg.Dir, "machines", string(r.Sandbox))),
+		os.RemoveAll(n.unitDir(r.unit())),
+		os.RemoveAll(filepath.Join(n.cfg.Dir, "machines", string(r.Sandbox))), // the first version's
 	); err != nil {
 		return fmt.Errorf("free machine %s: %w", r.Sandbox, err)
 	}

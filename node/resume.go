@@ -10,6 +10,7 @@ import (
 
 	"github.com/holt-ide/holt"
 	"github.com/holt-ide/holt/fault"
+	"github.com/holt-ide/holt/node/volume"
 	"github.com/holt-ide/holt/sandbox"
 	"github.com/holt-ide/holt/snapshot"
 	guestwire "github.com/holt-ide/holt/wire/guest"
@@ -31,27 +32,26 @@ func (n *Node) Resume(ctx context.Context, spec hostwire.Spec, snap holt.Snapsho
 	if !n.tools.Has(man.Agent, agentName) {
 		return holt.Errorf(holt.KindUnsupported, "snapshot %s needs the guest agent %.12s, which is not on this machine any more", snap, man.Agent)
 	}
+	defer n.reserve.making()()
 	laps := newLaps()
 	// The volume's copy is placed only when it is known to be whole. The memory is
 	// verified while the sandbox is being made of it: a damaged one starts, where
 	// it can harm nobody, and is released before anybody sees it.
-	if err := n.snapshots.Verify(ctx, man, snapshot.VolumeName); err != nil {
+	placed, err := n.placeVolume(ctx, man, spec.Workspace)
+	if err != nil {
 		return err
 	}
-	laps.lap("verify_volume")
-	fault.Point("resume.verified")
+	laps.lap("place_volume")
 	memory, stop := n.verifyMemory(ctx, man)
 	defer stop()
-	if err := n.placeVolume(snap, spec.Workspace); err != nil {
-		return err
-	}
-	laps.lap("copy")
+	flushed := make(chan error, 1)
+	go func() { flushed <- placed.Flush() }() // before anybody gives the snapshot up
 	r := record{
 		Sandbox: spec.Sandbox, Workspace: spec.Workspace, Name: spec.Name, Image: man.Image,
 		Limits: spec.Limits, Agent: man.Agent, Secret: man.Secret,
 	}
-	m, err := n.assemble(ctx, laps, spec, r, man.Toolchain, func(ctx context.Context, s sandbox.Spec) (sandbox.Sandbox, error) {
-		return n.driver.Restore(ctx, s, n.snapshots.Dir(snap))
+	m, err := n.assemble(ctx, laps, spec, r, man.Toolchain, func(ctx context.Context, u *unit, mounted string) (sandbox.Sandbox, error) {
+		return n.restore(ctx, u, mounted, n.snapshots.Dir(snap))
 	})
 	if err != nil {
 		if damaged := memory(); damaged != nil {
@@ -65,6 +65,10 @@ func (n *Node) Resume(ctx context.Context, spec hostwire.Spec, snap holt.Snapsho
 		err = damaged // whatever the thaw met came of it
 	}
 	laps.lap("verify_memory")
+	if err == nil {
+		err = <-flushed
+	}
+	laps.lap("flush")
 	return n.handOver(ctx, laps, m, err)
 }
 
@@ -87,17 +91,26 @@ func (n *Node) verifyMemory(ctx context.Context, man *snapshot.Manifest) (result
 	return func() error { <-done; return err }, func() { cancel(); <-done }
 }
 
-// placeVolume makes the workspace's volume that of the snapshot.
-func (n *Node) placeVolume(snap holt.SnapshotID, ws holt.WorkspaceID) error {
+// placeVolume makes the workspace's volume that of a snapshot, which it verifies.
+func (n *Node) placeVolume(ctx context.Context, man *snapshot.Manifest, ws holt.WorkspaceID) (*volume.Staged, error) {
+	if err := n.snapshots.Verify(ctx, man, snapshot.VolumeName); err != nil {
+		return nil, err
+	}
+	staged, err := n.volumes.Stage(filepath.Join(n.snapshots.Dir(man.ID), snapshot.VolumeName), ws)
+	if err != nil {
+		return nil, fmt.Errorf("copy volume: %w", err)
+	}
+	defer staged.Abort()
+	fault.Point("resume.verified")
 	if err := n.volumes.Unmount(ws); err != nil {
-		return fmt.Errorf("unmount old volume: %w", err)
+		return nil, fmt.Errorf("unmount old volume: %w", err)
 	}
 	fault.Point("volume.unmounted")
-	if err := n.volumes.CopyIn(filepath.Join(n.snapshots.Dir(snap), snapshot.VolumeName), ws); err != nil {
-		return fmt.Errorf("place volume: %w", err)
+	if err := staged.Place(); err != nil {
+		return nil, fmt.Errorf("place volume: %w", err)
 	}
 	fault.Point("volume.placed")
-	return nil
+	return staged, nil
 }
 
 // thaw waits for the agent and gives the machine its identity, fresh or restored:
@@ -162,10 +175,11 @@ func (n *Node) RestoreVolume(ctx context.Context, snap holt.SnapshotID, ws holt.
 	if err != nil {
 		return err
 	}
-	if err := n.snapshots.Verify(ctx, man, snapshot.VolumeName); err != nil {
+	placed, err := n.placeVolume(ctx, man, ws)
+	if err != nil {
 		return err
 	}
-	return n.placeVolume(snap, ws)
+	return placed.Flush()
 }
 
 // DiscardVolume removes a volume; see package workspace.

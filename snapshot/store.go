@@ -11,7 +11,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"github.com/holt-ide/holt"
@@ -72,7 +74,7 @@ func (d *Draft) Abort() error {
 	return os.RemoveAll(d.dir)
 }
 
-// Commit makes the draft a snapshot: it flushes and reads back every file, fills
+// Commit makes the draft a snapshot: it flushes and sums every file, fills
 // in m.Files, writes the manifest and gives the directory its name. When it
 // returns nil, the snapshot survives a power failure.
 func (d *Draft) Commit(ctx context.Context, m *Manifest) error {
@@ -80,20 +82,25 @@ func (d *Draft) Commit(ctx context.Context, m *Manifest) error {
 	if err != nil {
 		return fmt.Errorf("list draft: %w", err)
 	}
-	m.ID, m.Files = d.id, nil
-	for _, e := range entries {
-		f, err := seal(ctx, filepath.Join(d.dir, e.Name()))
-		if err != nil {
-			return diskError(fmt.Errorf("seal %s: %w", e.Name(), err))
-		}
-		m.Files = append(m.Files, f)
+	m.ID, m.Files = d.id, make([]File, len(entries))
+	g, gctx := errgroup.WithContext(ctx)
+	for i, e := range entries {
+		g.Go(func() (err error) {
+			if m.Files[i], err = seal(gctx, filepath.Join(d.dir, e.Name())); err != nil {
+				return diskError(fmt.Errorf("seal %s: %w", e.Name(), err))
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
 	}
 	fault.Point("snapshot.sealed")
 	body, err := m.encode()
 	if err != nil {
 		return err
 	}
-	if err := durable.WriteFile(filepath.Join(d.dir, manifestName), body, 0o600); err != nil {
+	if err := d.describe(body); err != nil {
 		return diskError(fmt.Errorf("write manifest: %w", err))
 	}
 	fault.Point("snapshot.described")
@@ -105,22 +112,69 @@ func (d *Draft) Commit(ctx context.Context, m *Manifest) error {
 	return nil
 }
 
-// seal flushes a file and sums what can be read back of it.
+// describe writes the manifest. Until the draft gets its name nobody looks for
+// it, so it needs no temporary name.
+func (d *Draft) describe(body []byte) error {
+	name := filepath.Join(d.dir, manifestName)
+	if err := os.WriteFile(name, body, 0o600); err != nil {
+		return err
+	}
+	var g errgroup.Group // one flush of the journal does for both
+	g.Go(func() error { return durable.SyncFile(name) })
+	g.Go(func() error { return durable.SyncDir(d.dir) })
+	return g.Wait()
+}
+
+// Push sends what has been written into the draft on its way to the disk, until
+// ctx ends, so that less is left for Commit to wait for. It promises nothing.
+func (d *Draft) Push(ctx context.Context) {
+	tick := time.NewTicker(pushEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		entries, err := os.ReadDir(d.dir)
+		if err != nil {
+			return
+		}
+		for _, e := range entries {
+			push(filepath.Join(d.dir, e.Name()))
+		}
+	}
+}
+
+// pushEvery is long enough to find some MiB of a fast writer.
+const pushEvery = 20 * time.Millisecond
+
+// push starts the writing of a file's dirty pages. Errors show up again in the
+// flush that follows.
+func push(name string) {
+	f, err := os.Open(name)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	_ = unix.SyncFileRange(int(f.Fd()), 0, 0, unix.SYNC_FILE_RANGE_WRITE)
+}
+
+// seal flushes a file and sums what can be read of it.
 func seal(ctx context.Context, name string) (File, error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return File{}, err
 	}
 	defer f.Close()
-	if err := f.Sync(); err != nil {
-		return File{}, err
-	}
 	info, err := f.Stat()
 	if err != nil {
 		return File{}, err
 	}
+	flushed := make(chan error, 1)
+	go func() { flushed <- f.Sync() }() // the disk works while the processor sums
 	sums, err := sumFile(ctx, f, info.Size())
-	return File{Name: info.Name(), Size: info.Size(), Sums: sums}, err
+	return File{Name: info.Name(), Size: info.Size(), Sums: sums}, errors.Join(err, <-flushed)
 }
 
 func (s *Store) path(id holt.SnapshotID) string { return filepath.Join(s.root, string(id)) }
@@ -228,7 +282,7 @@ func (s *Store) Copy(_ context.Context, from, to holt.SnapshotID) (*Manifest, er
 	if err != nil {
 		return nil, err
 	}
-	if err := durable.WriteFile(filepath.Join(d.dir, manifestName), body, 0o600); err != nil {
+	if err := d.describe(body); err != nil {
 		return nil, diskError(fmt.Errorf("write manifest: %w", err))
 	}
 	if err := durable.Rename(d.dir, s.path(to)); err != nil {

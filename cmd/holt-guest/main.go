@@ -45,6 +45,9 @@ func run(log *slog.Logger) error {
 	ctx := signals(init)
 	opt := guest.Options{Env: os.Environ(), ReapAll: true, Log: log}
 	if init {
+		if err := withholdAdmin(); err != nil {
+			return err
+		}
 		m := identity.This()
 		opt.Machine = &m
 		if err := home.Seed("/etc/skel", cfg.Home, cfg.UID, cfg.GID); err != nil {
@@ -102,6 +105,17 @@ func signals(init bool) context.Context {
 	}
 	ctx, _ := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	return ctx
+}
+
+// withholdAdmin keeps the right to name the machine, which is part of the guest
+// kernel's CAP_SYS_ADMIN, from every other process: it is taken out of the set
+// that root's programs are bounded by (capabilities(7)), on all threads that
+// start them.
+func withholdAdmin() error {
+	if _, _, e := syscall.AllThreadsSyscall(unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, unix.CAP_SYS_ADMIN, 0); e != 0 {
+		return fmt.Errorf("withhold CAP_SYS_ADMIN from other processes: %w", e)
+	}
+	return nil
 }
 
 // prepare sets what children inherit.

@@ -34,6 +34,7 @@ type config struct {
 
 	most       holt.Limits
 	maxRunning int
+	prepared   int
 	idleAfter  time.Duration
 
 	logLevel  slog.Level
@@ -65,6 +66,7 @@ func parse(args []string, stderr io.Writer) (config, error) {
 	cpus := fs.Float64("max-cpus", float64(runtime.NumCPU()), "largest number of `cores` a workspace may ask for")
 	processes := fs.Int64("max-processes", 8192, "largest `number` of processes a workspace may ask for")
 	fs.IntVar(&c.maxRunning, "max-running", 0, "`number` of workspaces that may run at once; 0 means no bound")
+	fs.IntVar(&c.prepared, "prepared", 2, "`number` of sandboxes kept ready for the next start or resume, some 30 MB of memory each")
 	fs.DurationVar(&c.idleAfter, "idle-after", 30*time.Minute, "`time` without activity after which a workspace is suspended, unless it says otherwise; 0 means never")
 	network := fs.String("network-range", "10.213.0.0/16", "`prefix` from which workspaces' uplinks are numbered")
 	resolvers := fs.String("nameservers", "", "comma-separated `addresses` that workspaces ask for names (default: the machine's own)")
@@ -84,6 +86,9 @@ func parse(args []string, stderr io.Writer) (config, error) {
 	}
 	if fs.NArg() > 0 {
 		return c, holt.Invalidf("", "unexpected argument %q: holtd takes only flags, see holtd -help", fs.Arg(0))
+	}
+	if c.prepared < 0 || c.prepared > 64 {
+		return c, holt.Invalidf("prepared", "--prepared %d: use a number from 0 to 64", c.prepared)
 	}
 	c.most = holt.Limits{CPUs: *cpus, Processes: *processes}
 	for name, field := range map[string]*int64{"pool-size": &c.poolSize, "max-memory": &c.most.Memory, "max-disk": &c.most.Disk} {

@@ -167,7 +167,7 @@ func (m *Main) openNode(ctx context.Context, dir string, room imageRoom) (*node.
 	}
 	n, err := node.Open(ctx, node.Config{
 		Dir: filepath.Join(dir, "node"), Driver: driver, Images: room, Agent: m.cfg.agent, PoolSize: m.cfg.poolSize,
-		NetworkRange: m.cfg.networkRange, Nameservers: m.cfg.nameservers, WarmNetworks: 2, Log: m.cfg.log,
+		NetworkRange: m.cfg.networkRange, Nameservers: m.cfg.nameservers, WarmNetworks: 2, Prepared: m.cfg.prepared, Log: m.cfg.log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open node: %w", err)

@@ -42,7 +42,7 @@ func This() Machine {
 		Root: "/",
 		SetHostname: func(name string) error {
 			if have, err := os.Hostname(); err == nil && have == name {
-				return nil // the driver has set it, which the guest's root may not
+				return nil
 			}
 			return unix.Sethostname([]byte(name))
 		},

@@ -70,7 +70,7 @@ func Open(ctx context.Context, cfg Config) (*Pool, error) {
 	return p, nil
 }
 
-// Root returns the pool's directory. Files under it can be copied by [Reflink].
+// Root returns the pool's directory. Files under it can be copied in and out at once.
 func (p *Pool) Root() string { return p.root }
 
 // attach makes root a directory on a file system with reflinks.

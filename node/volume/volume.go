@@ -167,13 +167,65 @@ func (p *Pool) CopyOut(ws holt.WorkspaceID, dst string) error {
 	return errors.Join(share(to, p.file(ws)), to.Close())
 }
 
-// CopyIn makes the volume an instant copy of src, a file in the pool. The volume
-// must not be mounted; it is replaced whole or not at all.
-func (p *Pool) CopyIn(src string, ws holt.WorkspaceID) error {
-	if mounted(p.mountPoint(ws)) {
-		return holt.Errorf(holt.KindConflict, "volume of %s is in use", ws)
+// Staged is a copy of a volume that has not got its name yet, see [Pool.Stage].
+type Staged struct {
+	pool *Pool
+	ws   holt.WorkspaceID
+	file *durable.File
+}
+
+// Stage begins to make the volume an instant copy of src, a file in the pool. The
+// volume stays as it is until [Staged.Place].
+func (p *Pool) Stage(src string, ws holt.WorkspaceID) (*Staged, error) {
+	to, err := durable.Create(p.file(ws), 0o600)
+	if err != nil {
+		return nil, spaceError(fmt.Errorf("make copy: %w", err))
 	}
-	return Reflink(src, p.file(ws))
+	if err := share(to.File, src); err != nil {
+		to.Abort()
+		return nil, err
+	}
+	return &Staged{pool: p, ws: ws, file: to}, nil
+}
+
+// Place makes the copy the workspace's volume, which must not be mounted. After a
+// power failure that comes before [Staged.Flush] has returned, the volume is the
+// old one or the copy.
+func (s *Staged) Place() error {
+	if mounted(s.pool.mountPoint(s.ws)) {
+		s.file.Abort()
+		return holt.Errorf(holt.KindConflict, "volume of %s is in use", s.ws)
+	}
+	if err := s.file.Replace(); err != nil {
+		return spaceError(fmt.Errorf("make copy: %w", err))
+	}
+	return nil
+}
+
+// Flush makes what Place did durable. The volume may be in use meanwhile.
+func (s *Staged) Flush() error {
+	file := s.pool.file(s.ws)
+	if err := errors.Join(durable.SyncFile(file), durable.SyncDir(filepath.Dir(file))); err != nil {
+		return spaceError(fmt.Errorf("flush copy: %w", err))
+	}
+	return nil
+}
+
+// Abort gives the copy up, unless it was placed.
+func (s *Staged) Abort() { s.file.Abort() }
+
+// CopyIn makes the volume an instant copy of src, a file in the pool. The volume
+// must not be mounted; it is replaced whole and durably, or not at all.
+func (p *Pool) CopyIn(src string, ws holt.WorkspaceID) error {
+	s, err := p.Stage(src, ws)
+	if err != nil {
+		return err
+	}
+	defer s.Abort()
+	if err := s.Place(); err != nil {
+		return err
+	}
+	return s.Flush()
 }
 
 // Copy makes the volume of to an instant copy of that of from, whose guest does
@@ -224,23 +276,6 @@ func (p *Pool) Usage(ws holt.WorkspaceID) (Usage, error) {
 		Bytes: int64(s.Blocks-s.Bavail) * s.Bsize, BytesTotal: int64(s.Blocks) * s.Bsize,
 		Inodes: int64(s.Files - s.Ffree), InodesTotal: int64(s.Files),
 	}, nil
-}
-
-// Reflink makes dst an instant copy of src; both must be in one pool. dst is
-// replaced whole, durably, or not at all.
-func Reflink(src, dst string) error {
-	to, err := durable.Create(dst, 0o600)
-	if err != nil {
-		return spaceError(fmt.Errorf("make copy: %w", err))
-	}
-	defer to.Abort()
-	if err := share(to.File, src); err != nil {
-		return err
-	}
-	if err := to.Commit(); err != nil {
-		return spaceError(fmt.Errorf("make copy: %w", err))
-	}
-	return nil
 }
 
 // share makes the content of to that of the file src, without copying it.

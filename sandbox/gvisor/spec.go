@@ -29,9 +29,11 @@ func hostTasks(l holt.Limits) int64 { return 4096 + 4*l.Processes }
 
 // capabilities of root inside the guest's kernel. None of them exist on the
 // host: the sandbox process runs in a user namespace under runsc's seccomp filter.
+// CAP_SYS_ADMIN is the agent's, which names the machine with it after a restore
+// and withholds it from every other process.
 var capabilities = []string{
 	"CAP_AUDIT_WRITE", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_MKNOD",
-	"CAP_NET_BIND_SERVICE", "CAP_SETFCAP", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_CHROOT",
+	"CAP_NET_BIND_SERVICE", "CAP_SETFCAP", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_ADMIN", "CAP_SYS_CHROOT",
 	"CAP_SYS_NICE", "CAP_SYS_PTRACE", "CAP_SYS_RESOURCE",
 }
 

@@ -3,6 +3,7 @@ package attack
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -165,28 +166,76 @@ func (f *field) clean(t *testing.T) {
 	if !f.s.Alive() {
 		t.Fatal("holtd is gone")
 	}
-	live := []string{f.s.Show(t, attacker).SandboxID, f.s.Show(t, neighbour).SandboxID}
-	slices.Sort(live)
+	machines := []string{f.s.Show(t, attacker).SandboxID, f.s.Show(t, neighbour).SandboxID}
 	await(t, 20*time.Second, func() error {
-		for _, dir := range []string{"node/gvisor/sandboxes", "node/machines"} {
-			entries, err := os.ReadDir(filepath.Join(f.s.Dir, dir))
-			if err != nil {
-				return err
-			}
-			for _, e := range entries {
-				id := strings.TrimSuffix(e.Name(), ".json")
-				if !slices.Contains(live, id) {
-					return fmt.Errorf("%s/%s is left of a machine that is gone", dir, e.Name())
-				}
+		live, waiting, err := f.units(machines)
+		if err != nil {
+			return err
+		}
+		names, err := names(filepath.Join(f.s.Dir, "node/gvisor/sandboxes"))
+		if err != nil {
+			return err
+		}
+		for _, id := range names {
+			if !slices.Contains(live, id) && !slices.Contains(waiting, id) {
+				return fmt.Errorf("sandbox %s is left of a machine that is gone", id)
 			}
 		}
-		return errors.Join(f.sandboxProcesses(live), f.mounts(len(live)))
+		return errors.Join(f.sandboxProcesses(live, waiting), f.mounts(len(live)))
 	})
 }
 
+// prepared is how many sandboxes holtd keeps ready for the next machine.
+const prepared = 2
+
+// units returns the driver's names of the machines, which must be all that there
+// are, and of the sandboxes that wait for one.
+func (f *field) units(machines []string) (live, waiting []string, err error) {
+	records, err := names(filepath.Join(f.s.Dir, "node/machines"))
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, name := range records {
+		if !slices.Contains(machines, strings.TrimSuffix(name, ".json")) {
+			return nil, nil, fmt.Errorf("the record %s is left of a machine that is gone", name)
+		}
+		body, err := os.ReadFile(filepath.Join(f.s.Dir, "node/machines", name))
+		if err != nil {
+			return nil, nil, err
+		}
+		var r struct{ Unit string }
+		if err := json.Unmarshal(body, &r); err != nil {
+			return nil, nil, err
+		}
+		live = append(live, r.Unit)
+	}
+	all, err := names(filepath.Join(f.s.Dir, "node/units"))
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, id := range all {
+		if !slices.Contains(live, id) {
+			waiting = append(waiting, id)
+		}
+	}
+	if len(waiting) > prepared {
+		return nil, nil, fmt.Errorf("%d sandboxes wait for a machine", len(waiting))
+	}
+	return live, waiting, nil
+}
+
+func names(dir string) (list []string, err error) {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		list = append(list, e.Name())
+	}
+	return list, err
+}
+
 // sandboxProcesses looks for runtimes of this server, by the data directory on
-// their command line, that belong to none of the live machines.
-func (f *field) sandboxProcesses(live []string) error {
+// their command line, that belong neither to the live machines nor to
+// those that wait.
+func (f *field) sandboxProcesses(live, waiting []string) error {
 	all, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
 		return err
@@ -201,8 +250,11 @@ func (f *field) sandboxProcesses(live []string) error {
 		if !strings.HasPrefix(args[0], "runsc") || !strings.Contains(string(body), f.s.Dir) {
 			continue
 		}
-		i := slices.IndexFunc(live, func(id string) bool { return strings.Contains(string(body), id) })
-		if i < 0 {
+		within := func(id string) bool { return strings.Contains(string(body), id) }
+		i := slices.IndexFunc(live, within)
+		if i < 0 && slices.ContainsFunc(waiting, within) {
+			continue
+		} else if i < 0 {
 			return fmt.Errorf("process %s is left: %q", path, args)
 		}
 		seen[live[i]] = true

@@ -2,6 +2,7 @@ package fault
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -109,4 +110,67 @@ func TestGoferDies(t *testing.T) {
 	t.Logf("replaced after %v", w.awaitNew(t, "main", was).Round(time.Millisecond))
 	w.settle(t)
 	alive.files(t, s)
+}
+
+// waiting returns the sandboxes that are ready for a workspace.
+func (w *witness) waiting(t *testing.T) (ids []string) {
+	t.Helper()
+	units, _ := w.units(t)
+	for id, n := range w.sandboxes(t) {
+		if units[id] == reserved && n == 1 {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+func (w *witness) awaitWaiting(t *testing.T, n int) (ids []string) {
+	t.Helper()
+	eventually(t, recovery, func() error {
+		if ids = w.waiting(t); len(ids) != n {
+			return fmt.Errorf("%d sandboxes wait, want %d", len(ids), n)
+		}
+		return nil
+	})
+	return ids
+}
+
+// TestPreparedSandboxes: the next machine is made in a sandbox that waits; those
+// that die while they wait are passed over and replaced; none outlives the server.
+func TestPreparedSandboxes(t *testing.T) {
+	t.Parallel()
+	s := server.Start(t, "--pool-size", "3g")
+	s.TinyImage(t)
+	w := newWitness(s)
+	small(t, s, "first")
+
+	ready := w.awaitWaiting(t, prepared)
+	small(t, s, "second")
+	second := w.workspaces(t)["second"].SandboxID
+	if unit := s.Unit(t, second); !slices.Contains(ready, unit) {
+		t.Errorf("second runs in %s, while %v were waiting", unit, ready)
+	}
+	alive := live(t, s, "second", "prepared")
+	s.Must(t, "suspend", "second")
+	s.Must(t, "resume", "second")
+	alive.check(t, s)
+
+	for _, id := range w.awaitWaiting(t, prepared) {
+		if err := unix.Kill(w.unitPID(t, "runsc-sandbox", id), unix.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+	}
+	small(t, s, "third")
+	s.Must(t, "exec", "third", "--", "true")
+	w.settle(t)
+	w.awaitWaiting(t, prepared)
+
+	s.Stop(t)
+	if ids := w.waiting(t); len(ids) != 0 {
+		t.Errorf("after the end of the server %v wait", ids)
+	}
+	s.Start(t)
+	alive.check(t, s)
+	w.awaitWaiting(t, prepared) // of the kind of what runs
+	w.settle(t)
 }

@@ -1,6 +1,7 @@
 package fault
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -21,8 +22,14 @@ import (
 // a loaded machine.
 const patience = 60 * time.Second
 
-// warmNetworks is how many networks holtd keeps ready.
-const warmNetworks = 2
+// warmNetworks and prepared are how many networks and sandboxes holtd keeps ready.
+const (
+	warmNetworks = 2
+	prepared     = 2
+)
+
+// reserved stands for the workspace of a sandbox that waits for one.
+const reserved = "reserve"
 
 // witness compares a server's words with what is really on the host. It
 // remembers every sandbox it has seen, so that it finds what is left of them
@@ -74,11 +81,60 @@ func (w *witness) workspaces(t *testing.T) map[string]api.WorkspaceDetail {
 // when nobody has cleaned up yet.
 func (w *witness) note(t *testing.T) {
 	t.Helper()
-	for _, dir := range []string{"node/machines", "node/gvisor/sandboxes"} {
+	for _, dir := range []string{"node/units", "node/gvisor/sandboxes"} {
 		for _, name := range w.list(t, dir) {
-			w.seen[strings.TrimSuffix(name, ".json")] = true
+			w.seen[name] = true
 		}
 	}
+}
+
+// machine is the part of the node's record of a machine that tests look at.
+type machine struct {
+	Sandbox   string // the server's name
+	Unit      string // the driver's name
+	Workspace string
+}
+
+func (w *witness) machines(t *testing.T) (list []machine) {
+	t.Helper()
+	for _, name := range w.list(t, "node/machines") {
+		if !strings.HasSuffix(name, ".json") || strings.HasPrefix(name, ".") {
+			continue
+		}
+		body, err := os.ReadFile(filepath.Join(w.s.Dir, "node/machines", name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // released meanwhile
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		var m machine
+		if err := json.Unmarshal(body, &m); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		list = append(list, m)
+	}
+	return list
+}
+
+// units returns the workspace of every unit of the node: of those that wait for
+// one, too, which are named in wrong if they are too many.
+func (w *witness) units(t *testing.T) (owner map[string]string, wrong []string) {
+	t.Helper()
+	owner = map[string]string{}
+	for _, name := range w.list(t, "node/units") {
+		owner[name] = reserved
+	}
+	waiting := len(owner)
+	for _, m := range w.machines(t) {
+		if owner[m.Unit] == reserved {
+			waiting--
+		}
+		owner[m.Unit] = m.Workspace
+	}
+	if waiting > prepared {
+		wrong = append(wrong, fmt.Sprintf("%d sandboxes wait for a workspace", waiting))
+	}
+	return owner, wrong
 }
 
 // residue returns what is wrong, in words.
@@ -113,11 +169,18 @@ func (w *witness) residue(t *testing.T, all map[string]api.WorkspaceDetail) (wro
 			snapshots[d.Snapshot.ID] = true
 		}
 	}
-	wrong = append(wrong, w.processes(t, running)...)
+	for _, m := range w.machines(t) {
+		if running[m.Sandbox] == "" {
+			wrong = append(wrong, "machine "+m.Sandbox+" belongs to nobody")
+		}
+	}
+	units, more := w.units(t)
+	wrong = append(wrong, more...)
+	wrong = append(wrong, w.processes(t, units)...)
 	wrong = append(wrong, w.mounts(t, running)...)
 	wrong = append(wrong, w.networks(t, len(running))...)
-	wrong = append(wrong, w.cgroups(t, running)...)
-	return append(wrong, w.files(t, running, snapshots, volumes)...)
+	wrong = append(wrong, w.cgroups(t, units)...)
+	return append(wrong, w.files(t, units, snapshots, volumes)...)
 }
 
 // sandboxes counts the sandbox processes of this server, by sandbox.
@@ -151,7 +214,7 @@ func (w *witness) commands(t *testing.T) (lines [][]string) {
 
 // processes: one sandbox for each running workspace, and nothing that nobody
 // waits for.
-func (w *witness) processes(t *testing.T, running map[string]string) (wrong []string) {
+func (w *witness) processes(t *testing.T, units map[string]string) (wrong []string) {
 	t.Helper()
 	for _, args := range w.commands(t) {
 		switch {
@@ -163,28 +226,43 @@ func (w *witness) processes(t *testing.T, running map[string]string) (wrong []st
 	}
 	count := w.sandboxes(t)
 	for id, n := range count {
-		if running[id] == "" {
+		if units[id] == "" {
 			wrong = append(wrong, fmt.Sprintf("sandbox %s runs for nobody", id))
 		} else if n != 1 {
 			wrong = append(wrong, fmt.Sprintf("sandbox %s has %d processes", id, n))
 		}
 	}
-	for id := range running {
-		if count[id] == 0 {
+	for id, owner := range units {
+		if count[id] == 0 && owner != reserved { // else it may be about to get one
 			wrong = append(wrong, fmt.Sprintf("sandbox %s has no process", id))
 		}
 	}
 	return wrong
 }
 
-// sandboxPID returns the process of a sandbox.
+// sandboxPID returns the process of a machine.
 func (w *witness) sandboxPID(t *testing.T, id string) int {
 	t.Helper()
 	return w.processOf(t, "runsc-sandbox", id)
 }
 
-// processOf returns the process of that name that belongs to a sandbox.
-func (w *witness) processOf(t *testing.T, name, id string) (pid int) {
+// processOf returns the process of that name that belongs to a machine.
+func (w *witness) processOf(t *testing.T, name, sandbox string) (pid int) {
+	t.Helper()
+	id := ""
+	for _, m := range w.machines(t) {
+		if m.Sandbox == sandbox {
+			id = m.Unit
+		}
+	}
+	if id == "" {
+		t.Fatalf("machine %s has no record", sandbox)
+	}
+	return w.unitPID(t, name, id)
+}
+
+// unitPID returns the process of that name that belongs to a unit.
+func (w *witness) unitPID(t *testing.T, name, id string) (pid int) {
 	t.Helper()
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
@@ -246,7 +324,7 @@ func (w *witness) mounts(t *testing.T, running map[string]string) (wrong []strin
 	return wrong
 }
 
-// networks: a slot for each running workspace, and the warm ones.
+// networks: a slot for each running workspace, and the ready ones.
 func (w *witness) networks(t *testing.T, running int) (wrong []string) {
 	t.Helper()
 	entries, err := os.ReadDir("/run/holt/slots")
@@ -266,14 +344,14 @@ func (w *witness) networks(t *testing.T, running int) (wrong []string) {
 			}
 		}
 	}
-	if n < running || n > running+warmNetworks {
-		wrong = append(wrong, fmt.Sprintf("%d network slots for %d machines and %d in reserve", n, running, warmNetworks))
+	if most := running + warmNetworks + prepared; n < running || n > most {
+		wrong = append(wrong, fmt.Sprintf("%d network slots for %d machines: at most %d are right", n, running, most))
 	}
 	return wrong
 }
 
 // cgroups: none of a sandbox that is gone.
-func (w *witness) cgroups(t *testing.T, running map[string]string) (wrong []string) {
+func (w *witness) cgroups(t *testing.T, units map[string]string) (wrong []string) {
 	t.Helper()
 	for _, pattern := range []string{"/sys/fs/cgroup/holt/sb-*", "/sys/fs/cgroup/*/holt/sb-*"} {
 		dirs, err := filepath.Glob(pattern)
@@ -281,7 +359,7 @@ func (w *witness) cgroups(t *testing.T, running map[string]string) (wrong []stri
 			t.Fatal(err)
 		}
 		for _, dir := range dirs {
-			if id := filepath.Base(dir); w.seen[id] && running[id] == "" {
+			if id := filepath.Base(dir); w.seen[id] && units[id] == "" {
 				wrong = append(wrong, "a cgroup is left: "+dir)
 			}
 		}
@@ -290,18 +368,17 @@ func (w *witness) cgroups(t *testing.T, running map[string]string) (wrong []stri
 }
 
 // files: what the node keeps is what the workspaces name.
-func (w *witness) files(t *testing.T, running map[string]string, snapshots, volumes map[string]bool) (wrong []string) {
+func (w *witness) files(t *testing.T, units map[string]string, snapshots, volumes map[string]bool) (wrong []string) {
 	t.Helper()
-	isRunning := func(name string) bool { return running[strings.TrimSuffix(name, ".json")] != "" }
+	isUnit := func(name string) bool { return units[name] != "" }
 	for dir, named := range map[string]func(string) bool{
-		"node/machines":         isRunning,
-		"node/gvisor/sandboxes": isRunning,
+		"node/gvisor/sandboxes": isUnit,
 		"node/gvisor/root": func(name string) bool {
 			i := strings.Index(name, "sb-")
-			return name == "null-netns" || i >= 0 && running[name[i:min(len(name), i+29)]] != ""
+			return name == "null-netns" || i >= 0 && isUnit(name[i:min(len(name), i+29)])
 		},
 		"node/mnt": func(name string) bool {
-			for _, ws := range running {
+			for _, ws := range units {
 				if ws == name {
 					return true
 				}

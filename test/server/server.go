@@ -285,6 +285,21 @@ func (s *Server) Show(t testing.TB, name string) Workspace {
 	return w
 }
 
+// Unit returns the driver's name of a machine, under which its processes and
+// cgroup are found.
+func (s *Server) Unit(t testing.TB, sandbox string) string {
+	t.Helper()
+	body, err := os.ReadFile(filepath.Join(s.Dir, "node", "machines", sandbox+".json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r struct{ Unit string }
+	if err := json.Unmarshal(body, &r); err != nil {
+		t.Fatal(err)
+	}
+	return r.Unit
+}
+
 // List returns all workspaces.
 func (s *Server) List(t testing.TB) []Workspace {
 	t.Helper()
