@@ -20,7 +20,7 @@ PKG           ?= ./...
 ROUNDS        ?= 15
 
 # Packages that fill the machine by themselves are tested one after the other.
-HEAVY = ./test/|./sandbox/gvisor|./bench
+HEAVY = ./test/|./sandbox/gvisor|./bench|./ydoc/difftest
 
 GOLANGCI_VERSION := v2.15.0
 GOLANGCI         := $(HOLT_CACHE)/tools/golangci-lint-$(GOLANGCI_VERSION)/golangci-lint
@@ -45,8 +45,9 @@ deps: ## install what is missing on this machine (apt-get, as root)
 	@scripts/deps
 
 .PHONY: deps-test
-deps-test: ## what the tests need beside that: PostgreSQL and a browser
+deps-test: ## what the tests need beside that: PostgreSQL, a browser and Yjs
 	@scripts/deps test
+	@scripts/npm-cache ydoc/difftest >/dev/null
 
 .PHONY: build
 build: web-build bin/runsc ## bin/holtd bin/holt bin/holt-guest bin/runsc and the web files
@@ -105,8 +106,10 @@ test-slow: deps-test build bin/versitygw image ## the long tests too: hundreds o
 	HOLT_SLOW=1 go test -race -p 1 -timeout 120m $(PKG)
 
 .PHONY: fuzz
-fuzz: ## run every fuzz target for FUZZTIME (default 20s)
-	@for pkg in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -r -n1 dirname | sort -u); do \
+fuzz: ## run every fuzz target for FUZZTIME (default 20s); FUZZ_SECONDS=600: compare ydoc with Yjs that long
+	@if [ -n '$(FUZZ_SECONDS)' ]; then \
+	  HOLT_FUZZ_SECONDS='$(FUZZ_SECONDS)' go test -count=1 -v -timeout 0 -run '^TestDifferential$$' ./ydoc/difftest; exit; fi; \
+	for pkg in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -r -n1 dirname | sort -u); do \
 	  for f in $$(grep -rhoE '^func Fuzz[A-Za-z0-9_]+' $$pkg/*_test.go | cut -d' ' -f2); do \
 	    echo "$$pkg $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $${FUZZTIME:-20s} -fuzzminimizetime 20x $$pkg; \
 	  done; done
