@@ -13,6 +13,7 @@ import (
 
 	"github.com/holt-ide/holt"
 	"github.com/holt-ide/holt/sandbox"
+	hostwire "github.com/holt-ide/holt/wire/host"
 )
 
 // reserve keeps units with a prepared sandbox for the next machines, of the kind
@@ -67,6 +68,17 @@ func (r *reserve) expect(k kind) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.want = k
+}
+
+// Expect prepares for a machine like spec, which needs neither names nor IDs, if
+// nothing better is known: on a new server nobody has asked for anything yet.
+func (n *Node) Expect(spec hostwire.Spec) {
+	n.reserve.mu.Lock()
+	defer n.reserve.mu.Unlock()
+	if n.reserve.want == (kind{}) {
+		n.reserve.want = kindOf(record{Image: spec.Image, Agent: n.agent, Limits: spec.Limits}, n.driver.Capabilities().Toolchain, spec.Egress)
+		n.reserve.wake()
+	}
 }
 
 // making tells the reserve that a machine is being made, until the returned

@@ -42,6 +42,16 @@ func (m *Manager) Create(ctx context.Context, r CreateRequest) (meta.Workspace, 
 	})
 }
 
+// Usual returns what a request that asks for nothing would become, without names
+// and IDs: what the next machine will probably be like.
+func (m *Manager) Usual(ctx context.Context) (Spec, error) {
+	image, err := m.cfg.Images.Resolve(ctx, "")
+	if err != nil {
+		return Spec{}, err
+	}
+	return Spec{Image: image, Limits: withDefaults(holt.Limits{}, unbounded(m.cfg.Most)), Egress: holt.EgressInternet}, nil
+}
+
 // check validates r and fills the defaults in.
 func (m *Manager) check(r *CreateRequest) error {
 	if err := holt.CheckName(r.Name); err != nil {

@@ -138,6 +138,9 @@ func (m *Main) build(ctx context.Context, url string) (*gateway.Gateway, sign, e
 	}
 	m.onClose(lifecycle.Close)
 	room.users = lifecycle
+	if usual, err := lifecycle.Usual(ctx); err == nil { // there may be no image yet
+		machines.Expect(usual)
+	}
 
 	people := auth.New(auth.Config{Tokens: store.Tokens()})
 	token, err := bootstrap(ctx, people, filepath.Join(dir, "token"))

@@ -76,8 +76,19 @@ func statsV2(path string) (sandbox.Stats, error) {
 }
 
 // removeCgroup removes what the runtime may have left of a sandbox's cgroup. A
-// cgroup that is gone is no error.
+// cgroup that is gone is no error. Its processes have been killed; the kernel may
+// take a moment to forget them.
 func removeCgroup(path string) error {
+	var err error
+	for begin := time.Now(); time.Since(begin) < killPatience; time.Sleep(10 * time.Millisecond) {
+		if err = deleteCgroup(path); err == nil {
+			return nil
+		}
+	}
+	return fmt.Errorf("remove cgroup: %w", err)
+}
+
+func deleteCgroup(path string) error {
 	var err error
 	if cgroups.Mode() == cgroups.Unified {
 		var cg *cgroup2.Manager
@@ -93,5 +104,5 @@ func removeCgroup(path string) error {
 	if err == nil || errors.Is(err, cgroup1.ErrCgroupDeleted) || errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	return fmt.Errorf("remove cgroup: %w", err)
+	return err
 }

@@ -149,6 +149,9 @@ func (m *machine) Close(ctx context.Context) error {
 	if m.closed {
 		return nil
 	}
+	if m.sentry == nil {
+		killStray(m.dir)
+	}
 	m.kill()
 	if err := m.runsc.delete(ctx, m.spec.ID); err != nil {
 		return err
