@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -26,6 +27,19 @@ const (
 	versionName = "version"
 )
 
+// lockPatience is how long the lock may stay taken: a program that a killed holtd
+// was just starting holds a copy of it until that program runs.
+const lockPatience = 3 * time.Second
+
+func takeLock(lock *os.File) error {
+	for begin := time.Now(); ; time.Sleep(50 * time.Millisecond) {
+		err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if !errors.Is(err, unix.EWOULDBLOCK) || time.Since(begin) > lockPatience {
+			return err
+		}
+	}
+}
+
 // openDataDir makes or checks the data directory and takes its lock, which the
 // returned function gives back.
 func openDataDir(dir string) (release func() error, err error) {
@@ -36,7 +50,7 @@ func openDataDir(dir string) (release func() error, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("open lock: %w", err)
 	}
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := takeLock(lock); err != nil {
 		lock.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			return nil, holt.Errorf(holt.KindConflict, "data directory %s is in use by another holtd: stop that one, or choose another with --data-dir", dir)

@@ -75,12 +75,14 @@ func statsV2(path string) (sandbox.Stats, error) {
 	}, nil
 }
 
-// removeCgroup removes what the runtime may have left of a sandbox's cgroup. A
-// cgroup that is gone is no error. Its processes have been killed; the kernel may
-// take a moment to forget them.
+// removePatience bounds the removal of a cgroup on a loaded host.
+const removePatience = 10 * time.Second
+
+// removeCgroup ends what is left in a sandbox's cgroup, whatever it is, and removes
+// it. A cgroup that is gone is no error.
 func removeCgroup(path string) error {
 	var err error
-	for begin := time.Now(); time.Since(begin) < killPatience; time.Sleep(10 * time.Millisecond) {
+	for begin := time.Now(); time.Since(begin) < removePatience; time.Sleep(10 * time.Millisecond) {
 		if err = deleteCgroup(path); err == nil {
 			return nil
 		}
@@ -88,21 +90,49 @@ func removeCgroup(path string) error {
 	return fmt.Errorf("remove cgroup: %w", err)
 }
 
-func deleteCgroup(path string) error {
-	var err error
+func deleteCgroup(path string) (err error) {
 	if cgroups.Mode() == cgroups.Unified {
-		var cg *cgroup2.Manager
-		if cg, err = cgroup2.Load(path); err == nil {
-			err = cg.Delete()
-		}
+		err = deleteV2(path)
 	} else {
-		var cg cgroup1.Cgroup
-		if cg, err = cgroup1.Load(cgroup1.StaticPath(path)); err == nil {
-			err = cg.Delete()
-		}
+		err = deleteV1(path)
 	}
-	if err == nil || errors.Is(err, cgroup1.ErrCgroupDeleted) || errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, cgroup1.ErrCgroupDeleted) || errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	return err
+}
+
+func deleteV2(path string) error {
+	cg, err := cgroup2.Load(path)
+	if err != nil {
+		return err
+	}
+	if err := cg.Delete(); err == nil {
+		return nil
+	}
+	return errors.Join(cg.Kill(), cg.Delete())
+}
+
+func deleteV1(path string) error {
+	cg, err := cgroup1.Load(cgroup1.StaticPath(path))
+	if err != nil {
+		return err
+	}
+	if err := cg.Delete(); err == nil {
+		return nil
+	}
+	// Loaded anew: what could not be deleted is in an unknown state.
+	if cg, err = cgroup1.Load(cgroup1.StaticPath(path)); err != nil {
+		return err
+	}
+	procs, err := cg.Processes(cgroup1.Pids, true)
+	if err != nil {
+		return err
+	}
+	for _, p := range procs {
+		if victim, err := openProcess(p.Pid); err == nil {
+			victim.kill() // the cgroup is this sandbox's alone
+		}
+	}
+	return cg.Delete()
 }

@@ -44,6 +44,9 @@ type Driver struct {
 	current string // hash of the runtime for new sandboxes
 	version string
 
+	first  sync.Mutex // guards shared, and is held while it is false
+	shared bool       // the runtime has what its sandboxes share
+
 	mu   sync.Mutex
 	live map[holt.SandboxID]*machine
 }
@@ -147,11 +150,25 @@ func (d *Driver) create(ctx context.Context, spec sandbox.Spec, call func(*machi
 		return nil, err
 	}
 	fault.Point("sandbox.laid-out")
-	if err := call(m); err != nil {
+	if err := d.launched(func() error { return call(m) }); err != nil {
 		return nil, err
 	}
 	fault.Point("sandbox.booted")
 	return m, m.watchCreated()
+}
+
+// launched calls launch, and the first time alone: the runtime makes a network
+// namespace then that all its sandboxes share, and two of them would both make it.
+func (d *Driver) launched(launch func() error) error {
+	d.first.Lock()
+	if d.shared {
+		d.first.Unlock()
+		return launch()
+	}
+	defer d.first.Unlock()
+	err := launch()
+	d.shared = err == nil
+	return err
 }
 
 // keep writes what Recover needs to find the sandbox again.
