@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -59,7 +60,7 @@ func (s *Store) View(ctx context.Context, id holt.SnapshotID) (*View, error) {
 	return v, nil
 }
 
-// Close ends reads under way and to come.
+// Close makes the reads to come fail, and ends those of [File.ReadAt] under way.
 func (v *View) Close() error {
 	v.cancel()
 	return nil
@@ -102,6 +103,9 @@ func (f *File) ReadAt(p []byte, off int64) (int, error) { return f.ReadContext(f
 func (f *File) ReadContext(ctx context.Context, p []byte, off int64) (int, error) {
 	if off < 0 {
 		return 0, holt.Invalidf("offset", "%d is before the start of %s", off, f.name)
+	}
+	if f.v.ctx.Err() != nil {
+		return 0, fmt.Errorf("read %s of snapshot %s: %w", f.name, f.v.id, os.ErrClosed)
 	}
 	if off >= f.size {
 		return 0, io.EOF
