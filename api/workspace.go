@@ -16,6 +16,7 @@ type Workspace struct {
 	Git              string    `json:"git,omitempty" doc:"Repository cloned into /workspace at creation"`
 	Egress           string    `json:"egress" enum:"internet,none" doc:"Which part of the network it reaches"`
 	ForkedFrom       string    `json:"forked_from,omitempty" doc:"ID of the workspace it was forked from"`
+	RollingBack      bool      `json:"rolling_back,omitempty" doc:"It is on its way back to a checkpoint"`
 	IdleAfterSeconds int64     `json:"idle_after_seconds" doc:"It is suspended after this long without activity; 0: never"`
 	CreatedAt        time.Time `json:"created_at"`
 	UpdatedAt        time.Time `json:"updated_at"`
@@ -73,6 +74,32 @@ type CreateWorkspace struct {
 // ForkWorkspace asks for a copy of a workspace, its processes included.
 type ForkWorkspace struct {
 	Name string `json:"name" doc:"Name of the copy"`
+	From string `json:"from,omitempty" doc:"Label of a checkpoint; absent: as the workspace is now"`
+}
+
+// Checkpoint is a workspace's memory and files at one moment, under a label.
+type Checkpoint struct {
+	ID        string    `json:"id" doc:"Names the snapshot"`
+	Label     string    `json:"label" doc:"Unique within the workspace" example:"before-upgrade"`
+	Automatic bool      `json:"automatic,omitempty" doc:"Made by a rollback, of what it replaced"`
+	Bytes     int64     `json:"bytes" doc:"Its size on disk; blocks may be shared with others"`
+	PauseMS   int64     `json:"pause_ms,omitempty" doc:"Milliseconds for which the workspace stood still"`
+	CreatedAt time.Time `json:"created_at" doc:"The moment that it holds"`
+}
+
+// CreateCheckpoint asks for a checkpoint.
+type CreateCheckpoint struct {
+	Label string `json:"label,omitempty" doc:"Up to 64 letters, digits, dots, hyphens and underscores; absent: the time"`
+}
+
+// CheckpointList is the checkpoints of a workspace, oldest first.
+type CheckpointList struct {
+	Items []Checkpoint `json:"items"`
+}
+
+// Rollback asks for a workspace to go back to a checkpoint.
+type Rollback struct {
+	Label string `json:"label" doc:"Of a checkpoint of the workspace"`
 }
 
 // WorkspaceList is one page of workspaces.

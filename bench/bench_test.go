@@ -385,7 +385,7 @@ func (r *rig) fork() table {
 		copied := r.name()
 		settle()
 		begin := time.Now()
-		w, err := r.c.Fork(r.Context(), name, copied)
+		w, err := r.c.Fork(r.Context(), name, api.ForkWorkspace{Name: copied})
 		if err != nil {
 			r.Fatal(err)
 		}

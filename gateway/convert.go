@@ -18,7 +18,7 @@ func toWorkspace(w meta.Workspace) api.Workspace {
 	return api.Workspace{
 		ID: string(w.ID), Name: w.Name, State: string(w.State), Goal: string(w.Goal), Version: w.Version, Message: w.Message,
 		Image: cmp.Or(w.ImageRef, defaultImage), ImageID: string(w.Image), Limits: toLimits(w.Limits), Git: w.Git, Egress: string(w.Egress),
-		ForkedFrom: string(w.ForkedFrom), IdleAfterSeconds: int64(w.IdleAfter / time.Second),
+		ForkedFrom: string(w.ForkedFrom), RollingBack: w.FromSnapshot != "" && w.State != holt.Queued, IdleAfterSeconds: int64(w.IdleAfter / time.Second),
 		CreatedAt: w.CreatedAt, UpdatedAt: w.UpdatedAt, LastActiveAt: w.LastActiveAt,
 	}
 }
@@ -45,6 +45,12 @@ func toEvent(e meta.Event) api.Event {
 	return api.Event{
 		Seq: e.Seq, Type: string(e.Kind), At: e.At, WorkspaceID: string(e.Workspace), Workspace: e.Label,
 		From: string(e.From), State: string(e.State), Goal: string(e.Goal), Name: e.Name, Text: e.Text,
+	}
+}
+
+func toCheckpoint(c meta.Checkpoint) api.Checkpoint {
+	return api.Checkpoint{
+		ID: string(c.Snapshot), Label: c.Label, Automatic: c.Automatic, Bytes: c.Bytes, PauseMS: c.Pause.Milliseconds(), CreatedAt: c.CreatedAt,
 	}
 }
 

@@ -44,8 +44,18 @@ type Workspaces interface {
 	List(ctx context.Context, p meta.Page) ([]meta.Workspace, string, error)
 	// SetGoal asks for a state.
 	SetGoal(ctx context.Context, id holt.WorkspaceID, goal holt.Goal, reason string) (meta.Workspace, error)
-	// Fork makes a row for a copy and returns at once.
-	Fork(ctx context.Context, nameOrID, newName string) (meta.Workspace, error)
+	// Fork makes a row for a copy, of now or of a checkpoint, and returns at once.
+	Fork(ctx context.Context, nameOrID, newName, from string) (meta.Workspace, error)
+	// Checkpoint keeps a workspace as it is now and returns when that is done.
+	Checkpoint(ctx context.Context, nameOrID, label string) (meta.Checkpoint, error)
+	// Checkpoints lists what is kept.
+	Checkpoints(ctx context.Context, nameOrID string) ([]meta.Checkpoint, error)
+	// VerifyCheckpoint reads a checkpoint; KindCorrupt says what is damaged.
+	VerifyCheckpoint(ctx context.Context, nameOrID, label string) (meta.Checkpoint, error)
+	// RemoveCheckpoint removes one.
+	RemoveCheckpoint(ctx context.Context, nameOrID, label string) error
+	// Rollback asks for a workspace to go back to a checkpoint.
+	Rollback(ctx context.Context, nameOrID, label string) (meta.Workspace, error)
 	// Delete starts a removal. A running workspace without force is KindConflict.
 	Delete(ctx context.Context, id holt.WorkspaceID, force bool) error
 	// Wait returns when until holds for the row, or with the row and ctx's error.

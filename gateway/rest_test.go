@@ -165,7 +165,7 @@ func TestLifeOverTheAPI(t *testing.T) {
 	step("resume", c.Resume, holt.Running)
 	step("stop", c.Stop, holt.Stopped)
 	step("wake", c.Wake, holt.Running)
-	f, err := c.Fork(ctx, "demo", "copy")
+	f, err := c.Fork(ctx, "demo", api.ForkWorkspace{Name: "copy"})
 	if err == nil {
 		f, err = c.Await(ctx, f, holt.Running, nil)
 	}

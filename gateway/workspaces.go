@@ -30,6 +30,7 @@ func (g *Gateway) registerWorkspaces(rest huma.API) {
 	op(rest, "POST", "/workspaces/{workspace}/stop", "stop-workspace", "End a workspace's processes and keep its files", g.goal(holt.WantStopped))
 	op(rest, "POST", "/workspaces/{workspace}/wake", "wake-workspace", "Make sure that a workspace runs, and wait until it does", g.wakeUp)
 	op(rest, "POST", "/workspaces/{workspace}/fork", "fork-workspace", "Copy a workspace, running processes included", g.fork, answers(http.StatusCreated))
+	g.registerCheckpoints(rest)
 	op(rest, "GET", "/workspaces/{workspace}/history", "workspace-history", "List the changes of a workspace's state", g.history)
 	op(rest, "GET", "/workspaces/{workspace}/ports", "workspace-ports", "List the listening ports of a running workspace", g.listPorts)
 }
@@ -177,7 +178,7 @@ func (g *Gateway) fork(ctx context.Context, in *struct {
 	Named
 	Body api.ForkWorkspace
 }) (*answer[api.Workspace], error) {
-	w, err := g.cfg.Workspaces.Fork(ctx, in.Workspace, in.Body.Name)
+	w, err := g.cfg.Workspaces.Fork(ctx, in.Workspace, in.Body.Name, in.Body.From)
 	if err != nil {
 		return nil, err
 	}

@@ -21,6 +21,7 @@ import "github.com/holt-ide/holt"
 // Store is one open database.
 type Store interface {
 	Workspaces() Workspaces
+	Checkpoints() Checkpoints
 	Events() Events
 	Tokens() Tokens
 	Idempotency() Idempotency
@@ -37,6 +38,11 @@ var ErrStale error = &holt.Error{Kind: holt.KindConflict, Text: "the workspace c
 // It is a KindConflict about the field "name".
 var ErrNameTaken error = &holt.Error{Kind: holt.KindConflict, Field: "name",
 	Text: "a workspace of this name exists already: choose another name, or delete that one first"}
+
+// ErrLabelTaken reports a label that a checkpoint of the workspace has already. It
+// is a KindConflict about the field "label".
+var ErrLabelTaken error = &holt.Error{Kind: holt.KindConflict, Field: "label",
+	Text: "this workspace has a checkpoint of this label already: choose another label, or remove that one first"}
 
 // ErrKeyReused reports an idempotency key that was used for another request. It
 // is a KindInvalid about the field "Idempotency-Key".

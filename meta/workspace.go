@@ -40,9 +40,11 @@ type Workspace struct {
 	SnapshotAt      time.Time       // when the machine in it was frozen
 	PendingSnapshot holt.SnapshotID // being written by a suspend, or to be discarded after a resume; or ""
 
-	ForkedFrom holt.WorkspaceID // its parent, or ""
-	Message    string           // why it FAILED or waits, or the last notable thing; "" when all is well
-	Attempts   int              // failed attempts at the current step
+	ForkedFrom   holt.WorkspaceID // its parent, or ""
+	FromSnapshot holt.SnapshotID  // the checkpoint that a fork is made from or a rollback goes to, until it is done; or ""
+
+	Message  string // why it FAILED or waits, or the last notable thing; "" when all is well
+	Attempts int    // failed attempts at the current step
 
 	Restarts      int       // machines replaced since RestartsSince because they ended on their own
 	RestartsSince time.Time // start of the window in which Restarts counts

@@ -152,6 +152,15 @@ func (n *Node) CopySnapshot(ctx context.Context, from, to holt.SnapshotID) (host
 	return describe(man), nil
 }
 
+// VerifySnapshot reads a whole snapshot; see package workspace.
+func (n *Node) VerifySnapshot(ctx context.Context, snap holt.SnapshotID) error {
+	man, err := n.snapshots.Get(snap)
+	if err != nil {
+		return err
+	}
+	return n.snapshots.Verify(ctx, man)
+}
+
 // DiscardSnapshot removes a snapshot; see package workspace.
 func (n *Node) DiscardSnapshot(_ context.Context, snap holt.SnapshotID) error {
 	return n.snapshots.Remove(snap)

@@ -46,15 +46,19 @@ func (m *Manager) running(ctx context.Context, seen meta.Workspace, verb, messag
 	if err != nil || seen.Snapshot == "" {
 		return err
 	}
-	m.discard(ctx, seen.Snapshot)
+	m.discard(ctx, seen.ID, seen.Snapshot)
 	return nil
 }
 
-// discard removes a snapshot that no row names any more. A failure is not worth
-// more than a line: garbage is collected later.
-func (m *Manager) discard(ctx context.Context, id holt.SnapshotID) {
+// discard removes a snapshot that the workspace's row does not name any more, nor
+// a checkpoint. A failure is not worth more than a line: garbage is collected later.
+func (m *Manager) discard(ctx context.Context, ws holt.WorkspaceID, id holt.SnapshotID) {
 	m.cfg.Fault("discard.before")
-	if err := m.cfg.Node.DiscardSnapshot(ctx, id); err != nil && ctx.Err() == nil {
+	kept, err := m.kept(ctx, ws, id)
+	if err == nil && !kept {
+		err = m.cfg.Node.DiscardSnapshot(ctx, id)
+	}
+	if err != nil && ctx.Err() == nil {
 		m.cfg.Log.Warn("discard snapshot", "snapshot", id, "err", err)
 	}
 	m.cfg.Fault("discard.after")

@@ -45,6 +45,7 @@ const (
 	stepReturn    step = "return"    // give a suspend up: the machine runs on
 	stepThaw      step = "thaw"      // a running machine stands still: let it go on
 	stepReplace   step = "replace"   // the machine is gone: make another from files
+	stepRollback  step = "rollback"  // make a checkpoint the snapshot to resume from
 	stepRelease   step = "release"   // free the sandbox of a workspace at rest
 	stepEnd       step = "end"       // end the machine, keep the files
 	stepRemove    step = "remove"    // remove everything the workspace owns
@@ -91,6 +92,9 @@ func decide(w meta.Workspace, v view) step {
 		if w.Sandbox != "" {
 			return stepRelease
 		}
+		if w.FromSnapshot != "" && w.Goal != holt.WantStopped {
+			return stepRollback
+		}
 		if w.State == holt.Failed && (w.Attempts > 0 || w.PendingSnapshot != "") {
 			return stepRest
 		}
@@ -120,7 +124,7 @@ func decideRunning(w meta.Workspace, v view) step {
 		return stepReplace
 	case v.frozen:
 		return stepThaw
-	case w.Goal == holt.WantSuspended:
+	case w.Goal == holt.WantSuspended, w.FromSnapshot != "":
 		return stepSuspend
 	}
 	return stepRest
@@ -134,7 +138,7 @@ func decideSuspending(w meta.Workspace, v view) step {
 		return stepReplace
 	case v.frozen && v.complete:
 		return stepFreeze // finishes, and tells size and time
-	case v.frozen, v.complete, w.Goal != holt.WantSuspended:
+	case v.frozen, v.complete, w.Goal != holt.WantSuspended && (w.FromSnapshot == "" || w.Goal == holt.WantStopped):
 		// A freeze that was cut short, or a machine that ran on after its
 		// snapshot: what the snapshot holds is not the present.
 		return stepReturn

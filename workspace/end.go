@@ -20,7 +20,7 @@ func (m *Manager) end(ctx context.Context, w meta.Workspace) error {
 	}
 	m.cfg.Fault("stop.after")
 	err = m.settle(w, "stop", func(w *meta.Workspace) []note {
-		w.State, w.Attempts, w.Message = holt.Stopped, 0, files
+		w.State, w.Attempts, w.Message, w.FromSnapshot = holt.Stopped, 0, files, ""
 		w.Sandbox, w.Snapshot, w.SnapshotBytes, w.SnapshotAt, w.PendingSnapshot = "", "", 0, time.Time{}, ""
 		if files == "" {
 			return nil
@@ -28,7 +28,7 @@ func (m *Manager) end(ctx context.Context, w meta.Workspace) error {
 		return []note{{name: "files-restored", text: files}}
 	})
 	if err == nil && w.Snapshot != "" {
-		m.discard(ctx, w.Snapshot)
+		m.discard(ctx, w.ID, w.Snapshot)
 	}
 	return err
 }
@@ -74,6 +74,15 @@ func (m *Manager) remove(ctx context.Context, w meta.Workspace) error {
 		}
 	}
 	m.cfg.Fault("delete.before-discard")
+	checkpoints, err := m.cfg.Store.Checkpoints().Of(ctx, w.ID)
+	if err != nil {
+		return err
+	}
+	for _, c := range checkpoints {
+		if err := m.forgetCheckpoint(ctx, c.Snapshot); err != nil {
+			return fmt.Errorf("discard checkpoint: %w", err)
+		}
+	}
 	for _, id := range []holt.SnapshotID{w.Snapshot, w.PendingSnapshot} {
 		if id == "" {
 			continue
@@ -89,7 +98,7 @@ func (m *Manager) remove(ctx context.Context, w meta.Workspace) error {
 	m.cfg.Fault("delete.after")
 	m.active.forget(w.ID)
 	return m.settle(w, "delete", func(w *meta.Workspace) []note {
-		w.State, w.Attempts, w.Message = holt.Deleted, 0, ""
+		w.State, w.Attempts, w.Message, w.FromSnapshot = holt.Deleted, 0, "", ""
 		w.Sandbox, w.Snapshot, w.SnapshotBytes, w.SnapshotAt, w.PendingSnapshot = "", "", 0, time.Time{}, ""
 		return nil
 	})

@@ -28,6 +28,7 @@ func (m *Manager) capture(ctx context.Context, w meta.Workspace) error {
 		return err
 	}
 	defer free()
+	fromCheckpoint := w.FromSnapshot != ""
 	m.cfg.Fault("fork.before-capture")
 	snap, err := m.captureFrom(ctx, w, src)
 	m.cfg.Fault("fork.after-capture")
@@ -39,7 +40,10 @@ func (m *Manager) capture(ctx context.Context, w meta.Workspace) error {
 	}
 	return m.settle(w, "fork", func(w *meta.Workspace) []note {
 		w.Snapshot, w.SnapshotBytes, w.SnapshotAt = snap.ID, snap.Bytes, snap.CreatedAt
-		w.PendingSnapshot, w.Attempts, w.Message = "", 0, ""
+		w.PendingSnapshot, w.FromSnapshot, w.Attempts, w.Message = "", "", 0, ""
+		if fromCheckpoint {
+			return []note{{name: "forked", text: "forked from a checkpoint of " + src.Name}}
+		}
 		text := fmt.Sprintf("forked from %s, which was %s", src.Name, src.State)
 		if snap.Pause > 0 {
 			text += fmt.Sprintf(" and stood still for %v", snap.Pause.Round(time.Millisecond))
@@ -62,6 +66,9 @@ func (m *Manager) captureFrom(ctx context.Context, w, src meta.Workspace) (Snaps
 	}
 	if viewOf(w, inv).complete {
 		return Snapshot{ID: w.PendingSnapshot, CreatedAt: w.CreatedAt}, nil
+	}
+	if w.FromSnapshot != "" {
+		return m.cfg.Node.CopySnapshot(ctx, w.FromSnapshot, w.PendingSnapshot)
 	}
 	switch src.State {
 	case holt.Running:

@@ -66,6 +66,7 @@ func (m *Manager) giveUp(ctx context.Context, seen meta.Workspace, why note) err
 		if w.Goal == holt.WantSuspended {
 			w.Goal = holt.WantRunning
 		}
+		w.FromSnapshot = "" // a rollback begins with a suspend
 		return []note{why}
 	})
 }

@@ -19,7 +19,7 @@ func TestImageUsers(t *testing.T) {
 	}
 	w.want("a", holt.WantSuspended)
 	w.reach("a", holt.Suspended)
-	if _, err := w.m.Fork(t.Context(), "a", "c"); err != nil {
+	if _, err := w.m.Fork(t.Context(), "a", "c", ""); err != nil {
 		t.Fatal(err)
 	}
 	c := w.reach("c", holt.Running)

@@ -34,8 +34,83 @@ func to(goals ...holt.Goal) func(*world) {
 }
 
 func fork(w *world) error {
-	_, err := w.m.Fork(w.ctx, "a", "b")
+	_, err := w.m.Fork(w.ctx, "a", "b", "")
 	return err
+}
+
+func checkpoint(w *world) error {
+	_, err := w.m.Checkpoint(w.ctx, "a", "one")
+	return err
+}
+
+// later makes a workspace that has a checkpoint and went on from there.
+func later(goals ...holt.Goal) func(*world) {
+	return func(w *world) {
+		to()(w)
+		if err := checkpoint(w); err != nil {
+			w.t.Fatalf("checkpoint: %v", err)
+		}
+		w.node.Work(w.row("a").Sandbox, "later", "files of a")
+		for _, g := range goals {
+			w.want("a", g)
+			w.reach("a", holt.State(g))
+		}
+	}
+}
+
+func rollback(label string) func(*world) error {
+	return func(w *world) error {
+		_, err := w.m.Rollback(w.ctx, "a", label)
+		return err
+	}
+}
+
+// memory returns what a workspace remembers, running or frozen, or "".
+func (w *world) memory(name string) string {
+	r := w.row(name)
+	if m, ok := w.node.Machine(r.Sandbox); ok && r.State == holt.Running {
+		return m.Memory
+	}
+	if s, ok := w.node.Snapshot(r.Snapshot); ok && r.State == holt.Suspended {
+		return s.Memory
+	}
+	return ""
+}
+
+func (w *world) checkpoints(name string) map[string]string {
+	w.t.Helper()
+	list, err := w.store.Checkpoints().Of(w.ctx, w.row(name).ID)
+	if err != nil {
+		w.t.Fatalf("checkpoints: %v", err)
+	}
+	have := map[string]string{}
+	for _, c := range list {
+		s, _ := w.node.Snapshot(c.Snapshot)
+		have[c.Label] = s.Memory
+	}
+	return have
+}
+
+// checkpointed: the checkpoint holds the memory, or does not exist.
+func checkpointed(w *world) {
+	if m, ok := w.checkpoints("a")["one"]; ok && m != kept {
+		w.t.Fatalf("the checkpoint holds %q\n%s", m, w.dump())
+	}
+}
+
+// rolledBack: a rollback that was asked for happened, and can be undone.
+func rolledBack(w *world) {
+	have := w.checkpoints("a")
+	if have["one"] != kept {
+		w.t.Fatalf("the checkpoint holds %q\n%s", have["one"], w.dump())
+	}
+	before, undo := have[BeforeRollback]
+	switch m := w.memory("a"); {
+	case undo && (before != "later" && before != "fresh" || m != kept && m != "fresh"):
+		w.t.Fatalf("after the rollback the memory is %q, and %q could be brought back\n%s", m, before, w.dump())
+	case !undo && m != "later" && m != "fresh":
+		w.t.Fatalf("without a rollback the memory is %q\n%s", m, w.dump())
+	}
 }
 
 func remove(w *world) error { return w.m.Delete(w.ctx, w.row("a").ID, true) }
@@ -63,6 +138,40 @@ var story = []verb{
 		w.eventually("noticed", func() bool { return w.crash.isDead() || w.row("a").Boots == 2 })
 		return nil
 	}, memory: "fresh"},
+	{name: "checkpoint", before: to(), act: checkpoint, after: checkpointed, memory: kept, volatil: true},
+	{name: "checkpoint-suspended", before: to(holt.WantSuspended), act: checkpoint, after: checkpointed, memory: kept, volatil: true},
+	{name: "checkpoint-rm", before: later(), act: func(w *world) error { return w.m.RemoveCheckpoint(w.ctx, "a", "one") }},
+	{name: "rollback", before: later(), act: rollback("one"), after: rolledBack},
+	{name: "rollback-suspended", before: later(holt.WantSuspended), act: rollback("one"), after: rolledBack},
+	{name: "rollback-undo", before: func(w *world) {
+		later()(w)
+		if err := rollback("one")(w); err != nil {
+			w.t.Fatalf("rollback: %v", err)
+		}
+		w.eventually("rolled back", func() bool { return w.row("a").FromSnapshot == "" })
+		w.reach("a", holt.Running)
+	}, act: rollback(BeforeRollback), after: func(w *world) {
+		if m := w.memory("a"); m != kept && m != "later" && m != "fresh" {
+			w.t.Fatalf("the memory is %q\n%s", m, w.dump())
+		}
+	}},
+	{name: "rollback-refused", before: func(w *world) {
+		later()(w)
+		w.node.Follow(failing("Freeze", 99, holt.KindNoSpace))
+	}, act: rollback("one"), after: func(w *world) {
+		if m := w.memory("a"); m == kept {
+			w.t.Fatalf("it was rolled back although what it was could not be kept\n%s", w.dump())
+		}
+	}},
+	{name: "fork-checkpoint", before: later(), act: func(w *world) error {
+		_, err := w.m.Fork(w.ctx, "a", "b", "one")
+		return err
+	}, after: func(w *world) {
+		if m := w.memory("b"); m != "" && m != kept && m != "fresh" {
+			w.t.Fatalf("the fork has the memory %q\n%s", m, w.dump())
+		}
+	}},
+	{name: "delete-with-checkpoint", before: later(), act: remove},
 	{name: "damaged-memory", before: func(w *world) {
 		to(holt.WantSuspended)(w)
 		w.node.Damage(w.row("a").Snapshot, true, false)
@@ -101,7 +210,7 @@ func TestKillEverywhere(t *testing.T) {
 			w.invariant()
 			v.check(w, "", false)
 			points := append([]string(nil), w.crash.order...)
-			if len(points) < 4 {
+			if len(points) < 3 {
 				t.Fatalf("only %d fault points: %v", len(points), points)
 			}
 			t.Logf("%d points: %v", len(points), points)

@@ -104,7 +104,11 @@ func Open(ctx context.Context, cfg Config) (*Manager, error) {
 		boots: make(chan struct{}, cfg.Parallel), freezes: make(chan struct{}, cfg.Parallel),
 	}
 	m.ctx, m.stop = context.WithCancel(context.WithoutCancel(ctx))
-	if err := m.collect(ctx); err != nil {
+	err := m.forgetUnready(ctx)
+	if err == nil {
+		err = m.collect(ctx)
+	}
+	if err != nil {
 		m.stop()
 		return nil, fmt.Errorf("collect garbage: %w", err)
 	}
@@ -260,6 +264,10 @@ func (m *Manager) collect(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read workspaces: %w", err)
 	}
+	checkpoints, err := m.cfg.Store.Checkpoints().All(ctx)
+	if err != nil {
+		return fmt.Errorf("read checkpoints: %w", err)
+	}
 	known := map[holt.WorkspaceID]bool{}
 	sandboxes := map[holt.SandboxID]bool{}
 	snapshots := map[holt.SnapshotID]bool{}
@@ -267,6 +275,9 @@ func (m *Manager) collect(ctx context.Context) error {
 		known[w.ID] = true
 		sandboxes[w.Sandbox] = true
 		snapshots[w.Snapshot], snapshots[w.PendingSnapshot] = true, true
+	}
+	for _, c := range checkpoints {
+		snapshots[c.Snapshot] = true
 	}
 	for _, s := range inv.Sandboxes {
 		if !sandboxes[s.ID] {

@@ -25,7 +25,7 @@ func TestLife(t *testing.T) {
 	if s.SnapshotBytes == 0 || s.SnapshotAt.IsZero() || s.Sandbox != "" {
 		t.Errorf("suspended as %+v", s)
 	}
-	if _, err := w.m.Fork(t.Context(), "a", "b"); err != nil {
+	if _, err := w.m.Fork(t.Context(), "a", "b", ""); err != nil {
 		t.Fatal(err)
 	}
 	b := w.reach("b", holt.Running)
@@ -96,10 +96,10 @@ func TestWrongRequests(t *testing.T) {
 	if _, err := w.m.SetGoal(t.Context(), a.ID, holt.WantDeleted, ""); !holt.IsKind(err, holt.KindInvalid) {
 		t.Errorf("goal DELETED: %v", err)
 	}
-	if _, err := w.m.Fork(t.Context(), "a", "a"); !errors.Is(err, meta.ErrNameTaken) {
+	if _, err := w.m.Fork(t.Context(), "a", "a", ""); !errors.Is(err, meta.ErrNameTaken) {
 		t.Errorf("fork to a taken name: %v", err)
 	}
-	if _, err := w.m.Fork(t.Context(), "nobody", "x"); !holt.IsKind(err, holt.KindNotFound) {
+	if _, err := w.m.Fork(t.Context(), "nobody", "x", ""); !holt.IsKind(err, holt.KindNotFound) {
 		t.Errorf("fork of nobody: %v", err)
 	}
 	w.want("a", holt.WantStopped)
@@ -327,7 +327,7 @@ func TestCommandsTakeTurns(t *testing.T) {
 	a := w.running("a")
 	entered, until := make(chan holt.WorkspaceID, 10), make(chan struct{})
 	w.node.Follow(scriptednode.Stall("Freeze", entered, until))
-	if _, err := w.m.Fork(t.Context(), "a", "b"); err != nil {
+	if _, err := w.m.Fork(t.Context(), "a", "b", ""); err != nil {
 		t.Fatal(err)
 	}
 	<-entered

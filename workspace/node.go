@@ -62,6 +62,10 @@ type Node interface {
 	// then the live volume stays as it is.
 	RestoreVolume(ctx context.Context, snap holt.SnapshotID, ws holt.WorkspaceID) error
 
+	// VerifySnapshot reads every file of a snapshot: KindCorrupt names the damaged
+	// one. The source that does not exist is KindNotFound.
+	VerifySnapshot(ctx context.Context, snap holt.SnapshotID) error
+
 	// DiscardSnapshot removes a snapshot, complete or not. An unknown ID is not
 	// an error.
 	DiscardSnapshot(ctx context.Context, snap holt.SnapshotID) error

@@ -32,6 +32,9 @@ var points = []string{
 	"replace.before", "replace.after", "replace.before-write", "replace.after-write", "thaw.before",
 	"begin-stop.before-write", "begin-stop.after-write", "stop.before", "node.shutdown", "stop.after", "stop.before-write", "stop.after-write",
 	"fork.before-capture", "node.copy-snapshot", "node.copy-volume", "fork.after-capture", "fork.before-write", "fork.after-write",
+	"checkpoint.before-write", "checkpoint.after-write", "checkpoint.after", "checkpoint-rm.before-write", "checkpoint-rm.after-write",
+	"begin-rollback.before-write", "begin-rollback.after-write", "rollback.before", "rollback.after", "rollback.before-keep",
+	"rollback.before-write", "rollback.after-write",
 	"begin-delete.before-write", "begin-delete.after-write", "delete.before-release", "delete.before-discard", "delete.before-volume",
 	"node.discard-volume", "delete.after", "delete.before-write", "delete.after-write", "collect.before-release", "collect.before-discard",
 }
@@ -104,11 +107,12 @@ func TestAnyHistory(t *testing.T) {
 // random does one thing.
 func (w *world) random(t *rapid.T, x *trouble) {
 	names := []string{"a", "b", "c"}
+	labels := []string{"one", "two", BeforeRollback}
 	name := rapid.SampledFrom(names).Draw(t, "name")
 	r := w.row(name)
 	var err error
 	act := rapid.SampledFrom([]string{
-		"create", "create", "suspend", "suspend", "resume", "resume", "stop", "fork", "delete", "end", "end-silently", "damage", "trouble", "calm", "crash", "crash", "yield",
+		"create", "create", "suspend", "suspend", "resume", "resume", "stop", "fork", "fork-checkpoint", "checkpoint", "checkpoint", "rollback", "checkpoint-rm", "delete", "end", "end-silently", "damage", "trouble", "calm", "crash", "crash", "yield",
 	}).Draw(t, "act")
 	aim := func(g holt.Goal) { w.do(func() { _, err = w.m.SetGoal(w.ctx, r.ID, g, "test") }) }
 	switch act {
@@ -122,7 +126,20 @@ func (w *world) random(t *rapid.T, x *trouble) {
 		aim(holt.WantStopped)
 	case "fork":
 		to := rapid.SampledFrom(names).Draw(t, "to")
-		w.do(func() { _, err = w.m.Fork(w.ctx, name, to) })
+		w.do(func() { _, err = w.m.Fork(w.ctx, name, to, "") })
+	case "fork-checkpoint":
+		to := rapid.SampledFrom(names).Draw(t, "to")
+		label := rapid.SampledFrom(labels).Draw(t, "label")
+		w.do(func() { _, err = w.m.Fork(w.ctx, name, to, label) })
+	case "checkpoint":
+		label := rapid.SampledFrom(labels).Draw(t, "label")
+		w.do(func() { _, err = w.m.Checkpoint(w.ctx, name, label) })
+	case "rollback":
+		label := rapid.SampledFrom(labels).Draw(t, "label")
+		w.do(func() { _, err = w.m.Rollback(w.ctx, name, label) })
+	case "checkpoint-rm":
+		label := rapid.SampledFrom(labels).Draw(t, "label")
+		w.do(func() { err = w.m.RemoveCheckpoint(w.ctx, name, label) })
 	case "delete":
 		force := rapid.Bool().Draw(t, "force")
 		w.do(func() { err = w.m.Delete(w.ctx, r.ID, force) })
@@ -149,7 +166,7 @@ func (w *world) random(t *rapid.T, x *trouble) {
 		return
 	}
 	switch holt.KindOf(err) {
-	case holt.KindConflict, holt.KindNotFound, holt.KindInvalid: // what a user is told who asks for the impossible
+	case holt.KindConflict, holt.KindNotFound, holt.KindInvalid, holt.KindUnavailable: // what a user is told who asks for the impossible
 	default:
 		if !strings.Contains(err.Error(), "scripted trouble") {
 			w.t.Fatalf("%s %s: %v", act, name, err)

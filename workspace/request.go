@@ -151,10 +151,11 @@ func (m *Manager) add(ctx context.Context, w meta.Workspace, notes ...note) (met
 	return got, nil
 }
 
-// Fork makes a new workspace with the memory, files and limits of another as it
-// is now, and returns at once. The source keeps its state; a running one stands
-// still for a moment. A source that has nothing to copy is KindConflict.
-func (m *Manager) Fork(ctx context.Context, nameOrID, newName string) (meta.Workspace, error) {
+// Fork makes a new workspace with the memory, files and limits of another, as it
+// is now or as its checkpoint from holds it, and returns at once. The source keeps
+// its state; a running one stands still for a moment, unless a checkpoint is
+// named. A source that has nothing to copy is KindConflict.
+func (m *Manager) Fork(ctx context.Context, nameOrID, newName, from string) (meta.Workspace, error) {
 	if err := holt.CheckName(newName); err != nil {
 		return meta.Workspace{}, err
 	}
@@ -164,13 +165,24 @@ func (m *Manager) Fork(ctx context.Context, nameOrID, newName string) (meta.Work
 	if err != nil {
 		return meta.Workspace{}, err
 	}
+	var c meta.Checkpoint
+	if from != "" {
+		if _, c, err = m.checkpoint(ctx, string(src.ID), from); err != nil {
+			return meta.Workspace{}, err
+		}
+	}
 	switch src.State {
-	case holt.Queued, holt.Failed, holt.Deleting:
+	case holt.Queued, holt.Failed:
+		if from != "" {
+			break
+		}
+		fallthrough
+	case holt.Deleting:
 		return meta.Workspace{}, holt.Errorf(holt.KindConflict, "%s is %s and cannot be forked: fork it when it is RUNNING, SUSPENDED or STOPPED", src.Name, src.State)
 	}
 	return m.add(ctx, meta.Workspace{
 		Name: newName, Owner: src.Owner, ImageRef: src.ImageRef, Image: src.Image, Limits: src.Limits, Git: src.Git, Egress: src.Egress,
-		IdleAfter: src.IdleAfter, ForkedFrom: src.ID, PendingSnapshot: holt.NewSnapshotID(),
+		IdleAfter: src.IdleAfter, ForkedFrom: src.ID, FromSnapshot: c.Snapshot, PendingSnapshot: holt.NewSnapshotID(),
 	})
 }
 
@@ -268,6 +280,9 @@ func (m *Manager) aim(ctx context.Context, id holt.WorkspaceID, goal holt.Goal, 
 		}
 		interrupt = interrupts(w.State, goal) && w.Goal != goal
 		w.Goal = goal
+		if goal == holt.WantStopped && w.State != holt.Queued {
+			w.FromSnapshot = "" // who stops it does not want to go back any more
+		}
 		if w.State == holt.Failed {
 			w.Attempts, w.Restarts = 0, 0
 		}

@@ -205,6 +205,8 @@ func (m *Manager) take(ctx context.Context, s step, w meta.Workspace) (rest bool
 		return false, m.cfg.Node.Unfreeze(ctx, w.Sandbox)
 	case stepReplace:
 		return false, m.replace(ctx, w)
+	case stepRollback:
+		return false, m.rollback(ctx, w)
 	case stepRelease:
 		return false, m.release(ctx, w)
 	case stepEnd:

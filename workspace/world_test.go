@@ -310,6 +310,8 @@ func (w *world) invariant() {
 		switch {
 		case r.PendingSnapshot != "" && r.State != holt.Failed:
 			wrong = "names a pending snapshot at rest"
+		case r.FromSnapshot != "" && r.State != holt.Failed && !strings.HasPrefix(r.Message, "waiting:"):
+			wrong = "names a checkpoint at rest"
 		case r.State == holt.Running && (len(machines) != 1 || machines[0].ID != r.Sandbox || !machines[0].Alive || machines[0].Frozen):
 			wrong = "has not exactly one machine that runs"
 		case r.State != holt.Running && (len(machines) > 0 || r.Sandbox != ""):
@@ -334,6 +336,19 @@ func (w *world) invariant() {
 		}
 		if hasFiles {
 			volumes--
+		}
+	}
+	checkpoints, err := w.store.Checkpoints().All(w.ctx)
+	if err != nil {
+		w.t.Fatalf("checkpoints: %v", err)
+	}
+	for _, c := range checkpoints {
+		s, ok := w.node.Snapshot(c.Snapshot)
+		if !ok || !s.Complete || !c.Ready {
+			w.t.Fatalf("checkpoint %+v has the snapshot %+v\n%s", c, s, w.dump())
+		}
+		if !slices.ContainsFunc(w.rows(), func(r meta.Workspace) bool { return r.Snapshot == c.Snapshot }) {
+			snapshots--
 		}
 	}
 	if sandboxes != 0 || snapshots != 0 || volumes != 0 {
@@ -398,7 +413,8 @@ func (w *world) dump() string {
 	for _, r := range rows {
 		fmt.Fprintf(&b, "%s %s %s→%s v%d sandbox=%s snapshot=%s pending=%s attempts=%d %q\n", r.ID, r.Name, r.State, r.Goal, r.Version, r.Sandbox, r.Snapshot, r.PendingSnapshot, r.Attempts, r.Message)
 	}
-	fmt.Fprintf(&b, "node: %+v\n", w.node.All())
+	checkpoints, err := w.store.Checkpoints().All(context.Background())
+	fmt.Fprintf(&b, "checkpoints: %+v %v\nnode: %+v\n", checkpoints, err, w.node.All())
 	evs, err := w.store.Events().Since(context.Background(), 0, 1000)
 	fmt.Fprintln(&b, err)
 	for _, e := range evs {

@@ -40,7 +40,7 @@ func TestKindsTravel(t *testing.T) {
 			w.WriteHeader(p.Status)
 			fmt.Fprintf(w, `{"status":%d,"kind":%q,"field":%q,"limit":%q,"detail":%q}`, p.Status, p.Kind, p.Field, p.Limit, p.Detail)
 		})
-		_, err := c.Fork(t.Context(), "a", "b")
+		_, err := c.Fork(t.Context(), "a", api.ForkWorkspace{Name: "b"})
 		e, ok := errors.AsType[*holt.Error](err)
 		if !ok || e.Kind != kind || e.Field != "memory" || e.Limit != "1 GiB" || !strings.HasPrefix(e.Text, "do this") || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s came back as %+v", kind, err)
@@ -68,7 +68,7 @@ func TestSafeCallsAreRepeated(t *testing.T) {
 		}
 	}
 	calls.Store(0)
-	if _, err := c.Fork(t.Context(), "a", "b"); !holt.IsKind(err, holt.KindUnavailable) || calls.Load() != 1 {
+	if _, err := c.Fork(t.Context(), "a", api.ForkWorkspace{Name: "b"}); !holt.IsKind(err, holt.KindUnavailable) || calls.Load() != 1 {
 		t.Errorf("a fork, which is not safe to repeat: %v after %d calls", err, calls.Load())
 	}
 }

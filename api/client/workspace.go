@@ -79,9 +79,47 @@ func (c *Client) Wake(ctx context.Context, nameOrID string) (api.Workspace, erro
 
 // Fork copies a workspace, running processes included, and returns the copy's
 // row at once.
-func (c *Client) Fork(ctx context.Context, nameOrID, name string) (api.Workspace, error) {
+func (c *Client) Fork(ctx context.Context, nameOrID string, r api.ForkWorkspace) (api.Workspace, error) {
 	var w api.Workspace
-	err := c.do(ctx, call{method: "POST", path: workspacePath(nameOrID) + "/fork", body: api.ForkWorkspace{Name: name}}, &w)
+	err := c.do(ctx, call{method: "POST", path: workspacePath(nameOrID) + "/fork", body: r}, &w)
+	return w, err
+}
+
+// Checkpoint keeps a workspace as it is now; it returns when that is done.
+func (c *Client) Checkpoint(ctx context.Context, nameOrID, label string) (api.Checkpoint, error) {
+	var out api.Checkpoint
+	err := c.do(ctx, call{method: "POST", path: workspacePath(nameOrID) + "/checkpoints", body: api.CreateCheckpoint{Label: label}}, &out)
+	return out, err
+}
+
+// Checkpoints lists the checkpoints of a workspace, oldest first.
+func (c *Client) Checkpoints(ctx context.Context, nameOrID string) ([]api.Checkpoint, error) {
+	var out api.CheckpointList
+	err := c.do(ctx, call{method: "GET", path: workspacePath(nameOrID) + "/checkpoints", safe: true}, &out)
+	return out.Items, err
+}
+
+// VerifyCheckpoint reads every byte of a checkpoint. KindCorrupt says what is damaged.
+func (c *Client) VerifyCheckpoint(ctx context.Context, nameOrID, label string) (api.Checkpoint, error) {
+	var out api.Checkpoint
+	err := c.do(ctx, call{method: "POST", path: checkpointPath(nameOrID, label) + "/verify", safe: true}, &out)
+	return out, err
+}
+
+// DeleteCheckpoint removes a checkpoint.
+func (c *Client) DeleteCheckpoint(ctx context.Context, nameOrID, label string) error {
+	return c.do(ctx, call{method: "DELETE", path: checkpointPath(nameOrID, label)}, nil)
+}
+
+func checkpointPath(nameOrID, label string) string {
+	return workspacePath(nameOrID) + "/checkpoints/" + url.PathEscape(label)
+}
+
+// Rollback brings a workspace back to a checkpoint; it returns the row at once.
+// [Client.Await] waits until it runs there.
+func (c *Client) Rollback(ctx context.Context, nameOrID, label string) (api.Workspace, error) {
+	var w api.Workspace
+	err := c.do(ctx, call{method: "POST", path: workspacePath(nameOrID) + "/rollback", body: api.Rollback{Label: label}}, &w)
 	return w, err
 }
 
@@ -142,7 +180,7 @@ func outcome(w api.Workspace, want holt.State, first int64) (done bool, err erro
 		text = "see: holt logs " + w.Name
 	}
 	switch {
-	case w.State == string(want):
+	case w.State == string(want) && !w.RollingBack:
 		return true, nil
 	case w.State == string(holt.Failed) && w.Version > first:
 		return true, holt.Errorf(holt.KindInternal, "workspace %s failed: %s", w.Name, text)

@@ -34,6 +34,8 @@ func Run(t *testing.T, fresh Opener) {
 		{"EventsOrder", testEventsOrder},
 		{"EventsOf", testEventsOf},
 		{"EventsPurge", testEventsPurge},
+		{"Checkpoints", testCheckpoints},
+		{"CheckpointRace", testCheckpointRace},
 		{"Tokens", testTokens},
 		{"TokenRevokeRace", testTokenRevokeRace},
 		{"TokenPurge", testTokenPurge},
@@ -64,7 +66,7 @@ func sample(name string) meta.Workspace {
 		ImageRef: "default", Image: "sha256-abc", Limits: holt.Limits{CPUs: 1.5, Memory: 1 << 31, Disk: 1 << 40, Root: 7, Processes: 99, Bandwidth: 5},
 		Git: "https://example.org/x.git", Egress: meta.EgressNone, Node: "n1", Sandbox: holt.NewSandboxID(),
 		Snapshot: holt.NewSnapshotID(), SnapshotBytes: 1 << 33, SnapshotAt: at, PendingSnapshot: holt.NewSnapshotID(),
-		ForkedFrom: holt.NewWorkspaceID(), Message: "it's \"fine\" \\ ünïcode\n?", Attempts: 2, Restarts: 3, RestartsSince: at.Add(time.Hour),
+		ForkedFrom: holt.NewWorkspaceID(), FromSnapshot: "sn-from", Message: "it's \"fine\" \\ ünïcode\n?", Attempts: 2, Restarts: 3, RestartsSince: at.Add(time.Hour),
 		IdleAfter: 30 * time.Minute, CreatedAt: at.Add(-time.Hour), LastActiveAt: at, Boots: 4,
 	}
 }

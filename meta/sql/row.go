@@ -36,6 +36,7 @@ type workspaceRow struct {
 	SnapshotAt      time.Time `bun:"snapshot_at,nullzero"`
 	PendingSnapshot string    `bun:"pending_snapshot"`
 	ForkedFrom      string    `bun:"forked_from"`
+	FromSnapshot    string    `bun:"from_snapshot"`
 	Message         string    `bun:"message"`
 	Attempts        int       `bun:"attempts"`
 	Restarts        int       `bun:"restarts"`
@@ -53,7 +54,7 @@ func rowOf(w meta.Workspace) workspaceRow {
 		ImageRef: w.ImageRef, Image: string(w.Image), CPUs: w.Limits.CPUs, Memory: w.Limits.Memory, Disk: w.Limits.Disk,
 		Root: w.Limits.Root, Processes: w.Limits.Processes, Bandwidth: w.Limits.Bandwidth, Git: w.Git, Egress: string(w.Egress),
 		Node: string(w.Node), Sandbox: string(w.Sandbox), Snapshot: string(w.Snapshot), SnapshotBytes: w.SnapshotBytes,
-		SnapshotAt: stamp(w.SnapshotAt), PendingSnapshot: string(w.PendingSnapshot), ForkedFrom: string(w.ForkedFrom),
+		SnapshotAt: stamp(w.SnapshotAt), PendingSnapshot: string(w.PendingSnapshot), ForkedFrom: string(w.ForkedFrom), FromSnapshot: string(w.FromSnapshot),
 		Message: w.Message, Attempts: w.Attempts, Restarts: w.Restarts, RestartsSince: stamp(w.RestartsSince),
 		IdleAfter: int64(w.IdleAfter), CreatedAt: stamp(w.CreatedAt), UpdatedAt: stamp(w.UpdatedAt),
 		LastActiveAt: stamp(w.LastActiveAt), Boots: w.Boots,
@@ -67,9 +68,37 @@ func (r *workspaceRow) workspace() meta.Workspace {
 		Limits: holt.Limits{CPUs: r.CPUs, Memory: r.Memory, Disk: r.Disk, Root: r.Root, Processes: r.Processes, Bandwidth: r.Bandwidth},
 		Git:    r.Git, Egress: meta.Egress(r.Egress), Node: holt.NodeID(r.Node), Sandbox: holt.SandboxID(r.Sandbox),
 		Snapshot: holt.SnapshotID(r.Snapshot), SnapshotBytes: r.SnapshotBytes, SnapshotAt: stamp(r.SnapshotAt),
-		PendingSnapshot: holt.SnapshotID(r.PendingSnapshot), ForkedFrom: holt.WorkspaceID(r.ForkedFrom), Message: r.Message,
+		PendingSnapshot: holt.SnapshotID(r.PendingSnapshot), ForkedFrom: holt.WorkspaceID(r.ForkedFrom), FromSnapshot: holt.SnapshotID(r.FromSnapshot), Message: r.Message,
 		Attempts: r.Attempts, Restarts: r.Restarts, RestartsSince: stamp(r.RestartsSince), IdleAfter: time.Duration(r.IdleAfter),
 		CreatedAt: stamp(r.CreatedAt), UpdatedAt: stamp(r.UpdatedAt), LastActiveAt: stamp(r.LastActiveAt), Boots: r.Boots,
+	}
+}
+
+// checkpointRow is a row of the table checkpoints.
+type checkpointRow struct {
+	bun.BaseModel `bun:"table:checkpoints,alias:c"`
+
+	Snapshot  string    `bun:"snapshot,pk"`
+	Workspace string    `bun:"workspace"`
+	Label     string    `bun:"label"`
+	Automatic bool      `bun:"automatic"`
+	Ready     bool      `bun:"ready"`
+	Bytes     int64     `bun:"bytes"`
+	Pause     int64     `bun:"pause"` // nanoseconds
+	CreatedAt time.Time `bun:"created_at"`
+}
+
+func checkpointRowOf(c meta.Checkpoint) checkpointRow {
+	return checkpointRow{
+		Snapshot: string(c.Snapshot), Workspace: string(c.Workspace), Label: c.Label, Automatic: c.Automatic, Ready: c.Ready,
+		Bytes: c.Bytes, Pause: int64(c.Pause), CreatedAt: stamp(c.CreatedAt),
+	}
+}
+
+func (r *checkpointRow) checkpoint() meta.Checkpoint {
+	return meta.Checkpoint{
+		Snapshot: holt.SnapshotID(r.Snapshot), Workspace: holt.WorkspaceID(r.Workspace), Label: r.Label, Automatic: r.Automatic, Ready: r.Ready,
+		Bytes: r.Bytes, Pause: time.Duration(r.Pause), CreatedAt: stamp(r.CreatedAt),
 	}
 }
 

@@ -91,6 +91,9 @@ func sqliteDSN(path string) string {
 // Workspaces returns the store of workspaces.
 func (s *Store) Workspaces() meta.Workspaces { return workspaces{s} }
 
+// Checkpoints returns the store of checkpoints.
+func (s *Store) Checkpoints() meta.Checkpoints { return checkpoints{s} }
+
 // Events returns the history.
 func (s *Store) Events() meta.Events { return events{s} }
 

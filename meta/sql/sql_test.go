@@ -78,7 +78,7 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 			}
 			s.Close()
 			_, err = Open(t.Context(), dsn)
-			if !holt.IsKind(err, holt.KindUnsupported) || !strings.Contains(err.Error(), "version 99") || !strings.Contains(err.Error(), "up to 1") {
+			if !holt.IsKind(err, holt.KindUnsupported) || !strings.Contains(err.Error(), "version 99") || !strings.Contains(err.Error(), "up to 2") {
 				t.Fatalf("open of a newer database: %v", err)
 			}
 		})

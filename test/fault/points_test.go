@@ -95,6 +95,37 @@ var verbs = []verb{
 		after: afterFork,
 	},
 	{
+		name: "checkpoint",
+		ready: func(t *testing.T, r *rig) {
+			r.running(t)
+			r.Holt(t, "snapshot", "rm", "main", "one") // there may be none
+		},
+		do: func(ctx context.Context, c *client.Client) error {
+			_, err := c.Checkpoint(ctx, "main", "one")
+			return err
+		},
+		after: func(t *testing.T, r *rig, all map[string]api.WorkspaceDetail) {
+			r.goesOn(t, all)
+			r.Must(t, "snapshot", "verify", "main")
+		},
+	},
+	{
+		name: "rollback",
+		ready: func(t *testing.T, r *rig) {
+			r.running(t)
+			r.Holt(t, "snapshot", "rm", "main", "one")
+			r.Must(t, "checkpoint", "main", "one")
+		},
+		do: func(ctx context.Context, c *client.Client) error {
+			_, err := c.Rollback(ctx, "main", "one")
+			return err
+		},
+		after: func(t *testing.T, r *rig, all map[string]api.WorkspaceDetail) {
+			r.goesOn(t, all)
+			r.Must(t, "snapshot", "verify", "main")
+		},
+	},
+	{
 		name:  "stop",
 		ready: func(t *testing.T, r *rig) { r.running(t) },
 		do: func(ctx context.Context, c *client.Client) error {
@@ -132,7 +163,7 @@ var verbs = []verb{
 }
 
 func fork(ctx context.Context, c *client.Client) error {
-	_, err := c.Fork(ctx, "main", "copy")
+	_, err := c.Fork(ctx, "main", api.ForkWorkspace{Name: "copy"})
 	return err
 }
 

@@ -238,7 +238,7 @@ func (p *person) look(ctx context.Context, name string) error {
 // fork forks the workspace, looks for the same life in the copy, and removes it.
 func (p *person) fork(ctx context.Context) error {
 	name := p.name + "-copy"
-	w, err := p.client.Fork(ctx, p.name, name)
+	w, err := p.client.Fork(ctx, p.name, api.ForkWorkspace{Name: name})
 	if err == nil {
 		if err = p.await(ctx, w, nil, holt.Running); err == nil {
 			err = p.look(ctx, name)

@@ -116,6 +116,19 @@ func (w *witness) machines(t *testing.T) (list []machine) {
 	return list
 }
 
+// checkpoints returns the snapshots that a workspace keeps.
+func (w *witness) checkpoints(t *testing.T, name string) (ids []string) {
+	t.Helper()
+	list, err := connect(t, w.s).Checkpoints(t.Context(), name)
+	if err != nil && !holt.IsKind(err, holt.KindNotFound) {
+		t.Fatalf("list checkpoints: %v", err)
+	}
+	for _, c := range list {
+		ids = append(ids, c.ID)
+	}
+	return ids
+}
+
 // units returns the workspace of every unit of the node: of those that wait for
 // one, too, which are named in wrong if they are too many.
 func (w *witness) units(t *testing.T) (owner map[string]string, wrong []string) {
@@ -167,6 +180,12 @@ func (w *witness) residue(t *testing.T, all map[string]api.WorkspaceDetail) (wro
 		}
 		if d.Snapshot != nil {
 			snapshots[d.Snapshot.ID] = true
+		}
+		if d.RollingBack && state != holt.Failed {
+			wrong = append(wrong, name+" is still on its way back to a checkpoint")
+		}
+		for _, c := range w.checkpoints(t, name) {
+			snapshots[c] = true
 		}
 	}
 	for _, m := range w.machines(t) {

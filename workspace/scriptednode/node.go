@@ -269,6 +269,9 @@ func (n *Node) CopySnapshot(ctx context.Context, from, to holt.SnapshotID) (host
 	}
 	defer leave()
 	n.locked(func() {
+		if done := n.snapshots[to]; done != nil && done.Complete {
+			return // by an earlier call
+		}
 		s := n.snapshots[from]
 		if s == nil || !s.Complete {
 			err = holt.Errorf(holt.KindNotFound, "there is no snapshot %s", from)
@@ -336,6 +339,24 @@ func (n *Node) RestoreVolume(ctx context.Context, snap holt.SnapshotID, ws holt.
 	if err == nil {
 		n.Point("node.restore-volume")
 	}
+	return err
+}
+
+// VerifySnapshot implements workspace.Node.
+func (n *Node) VerifySnapshot(ctx context.Context, snap holt.SnapshotID) error {
+	leave, err := n.enter(ctx, "VerifySnapshot", "")
+	if err != nil {
+		return err
+	}
+	defer leave()
+	n.locked(func() {
+		switch s := n.snapshots[snap]; {
+		case s == nil || !s.Complete:
+			err = holt.Errorf(holt.KindNotFound, "there is no snapshot %s", snap)
+		case s.MemoryBroken || s.FilesBroken:
+			err = holt.Errorf(holt.KindCorrupt, "snapshot %s is damaged", snap)
+		}
+	})
 	return err
 }
 

@@ -215,6 +215,58 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/workspaces/{workspace}/checkpoints": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the checkpoints of a workspace */
+        get: operations["list-checkpoints"];
+        put?: never;
+        /** Keep a workspace as it is now, under a label */
+        post: operations["create-checkpoint"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workspaces/{workspace}/checkpoints/{label}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Remove a checkpoint */
+        delete: operations["delete-checkpoint"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workspaces/{workspace}/checkpoints/{label}/verify": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Read every byte of a checkpoint */
+        post: operations["verify-checkpoint"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/workspaces/{workspace}/fork": {
         parameters: {
             query?: never;
@@ -303,6 +355,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/workspaces/{workspace}/rollback": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Bring a workspace back to a checkpoint and let it run on from there */
+        post: operations["rollback-workspace"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/workspaces/{workspace}/stop": {
         parameters: {
             query?: never;
@@ -367,6 +436,39 @@ export interface components {
              */
             recipe?: string;
         };
+        Checkpoint: {
+            /** @description Made by a rollback, of what it replaced */
+            automatic?: boolean;
+            /**
+             * Format: int64
+             * @description Its size on disk; blocks may be shared with others
+             */
+            bytes: number;
+            /**
+             * Format: date-time
+             * @description The moment that it holds
+             */
+            created_at: string;
+            /** @description Names the snapshot */
+            id: string;
+            /**
+             * @description Unique within the workspace
+             * @example before-upgrade
+             */
+            label: string;
+            /**
+             * Format: int64
+             * @description Milliseconds for which the workspace stood still
+             */
+            pause_ms?: number;
+        };
+        CheckpointList: {
+            items: components["schemas"]["Checkpoint"][] | null;
+        };
+        CreateCheckpoint: {
+            /** @description Up to 64 letters, digits, dots, hyphens and underscores; absent: the time */
+            label?: string;
+        };
         CreateLogin: {
             /** @description Workspace that the page shows after the login */
             workspace?: string;
@@ -429,6 +531,8 @@ export interface components {
             workspace_id: string;
         };
         ForkWorkspace: {
+            /** @description Label of a checkpoint; absent: as the workspace is now */
+            from?: string;
             /** @description Name of the copy */
             name: string;
         };
@@ -612,6 +716,10 @@ export interface components {
             /** @description OCI reference, such as docker.io/library/debian:12 */
             reference: string;
         };
+        Rollback: {
+            /** @description Of a checkpoint of the workspace */
+            label: string;
+        };
         Snapshot: {
             /**
              * Format: int64
@@ -726,6 +834,8 @@ export interface components {
              * @example demo
              */
             name: string;
+            /** @description It is on its way back to a checkpoint */
+            rolling_back?: boolean;
             /**
              * @description Where its machine stands
              * @enum {string}
@@ -791,6 +901,8 @@ export interface components {
             name: string;
             /** @description Where the machine and its files are */
             node?: string;
+            /** @description It is on its way back to a checkpoint */
+            rolling_back?: boolean;
             /** @description The machine that lives or is being made */
             sandbox_id?: string;
             /** @description The frozen machine, when there is one */
@@ -1351,6 +1463,140 @@ export interface operations {
             };
         };
     };
+    "list-checkpoints": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Name or ID of the workspace */
+                workspace: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CheckpointList"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "create-checkpoint": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Name or ID of the workspace */
+                workspace: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateCheckpoint"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Checkpoint"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "delete-checkpoint": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Name or ID of the workspace */
+                workspace: string;
+                /** @description Label of the checkpoint */
+                label: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "verify-checkpoint": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Name or ID of the workspace */
+                workspace: string;
+                /** @description Label of the checkpoint */
+                label: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Checkpoint"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     "fork-workspace": {
         parameters: {
             query?: never;
@@ -1508,6 +1754,42 @@ export interface operations {
             cookie?: never;
         };
         requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Workspace"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "rollback-workspace": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Name or ID of the workspace */
+                workspace: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Rollback"];
+            };
+        };
         responses: {
             /** @description OK */
             200: {

@@ -1,0 +1,73 @@
+package gateway
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/holt-ide/holt/api"
+)
+
+func (g *Gateway) registerCheckpoints(rest huma.API) {
+	const path = "/workspaces/{workspace}/checkpoints"
+	op(rest, "POST", path, "create-checkpoint", "Keep a workspace as it is now, under a label", g.createCheckpoint, answers(http.StatusCreated))
+	op(rest, "GET", path, "list-checkpoints", "List the checkpoints of a workspace", g.listCheckpoints)
+	op(rest, "DELETE", path+"/{label}", "delete-checkpoint", "Remove a checkpoint", g.deleteCheckpoint)
+	op(rest, "POST", path+"/{label}/verify", "verify-checkpoint", "Read every byte of a checkpoint", g.verifyCheckpoint)
+	op(rest, "POST", "/workspaces/{workspace}/rollback", "rollback-workspace", "Bring a workspace back to a checkpoint and let it run on from there", g.rollback)
+}
+
+// Labelled is the input of operations on one checkpoint.
+type Labelled struct {
+	Named
+	Label string `path:"label" doc:"Label of the checkpoint"`
+}
+
+func (g *Gateway) createCheckpoint(ctx context.Context, in *struct {
+	Named
+	Body api.CreateCheckpoint
+}) (*answer[api.Checkpoint], error) {
+	extendWrite(ctx, longestWait)
+	c, err := g.cfg.Workspaces.Checkpoint(ctx, in.Workspace, in.Body.Label)
+	if err != nil {
+		return nil, err
+	}
+	return &answer[api.Checkpoint]{toCheckpoint(c)}, nil
+}
+
+func (g *Gateway) listCheckpoints(ctx context.Context, in *Named) (*answer[api.CheckpointList], error) {
+	list, err := g.cfg.Workspaces.Checkpoints(ctx, in.Workspace)
+	if err != nil {
+		return nil, err
+	}
+	out := api.CheckpointList{Items: make([]api.Checkpoint, 0, len(list))}
+	for _, c := range list {
+		out.Items = append(out.Items, toCheckpoint(c))
+	}
+	return &answer[api.CheckpointList]{out}, nil
+}
+
+func (g *Gateway) deleteCheckpoint(ctx context.Context, in *Labelled) (*struct{}, error) {
+	return nil, g.cfg.Workspaces.RemoveCheckpoint(ctx, in.Workspace, in.Label)
+}
+
+func (g *Gateway) verifyCheckpoint(ctx context.Context, in *Labelled) (*answer[api.Checkpoint], error) {
+	extendWrite(ctx, longestWait)
+	c, err := g.cfg.Workspaces.VerifyCheckpoint(ctx, in.Workspace, in.Label)
+	if err != nil {
+		return nil, err
+	}
+	return &answer[api.Checkpoint]{toCheckpoint(c)}, nil
+}
+
+func (g *Gateway) rollback(ctx context.Context, in *struct {
+	Named
+	Body api.Rollback
+}) (*answer[api.Workspace], error) {
+	w, err := g.cfg.Workspaces.Rollback(ctx, in.Workspace, in.Body.Label)
+	if err != nil {
+		return nil, err
+	}
+	return &answer[api.Workspace]{toWorkspace(w)}, nil
+}
