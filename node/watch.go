@@ -37,13 +37,11 @@ func (m *machine) watchEnd(ctx context.Context) {
 
 // watchEvents passes the agent's events on, from the last one seen.
 func (m *machine) watchEvents(ctx context.Context) {
+	h := hearing{rate: allowance{burst: eventBurst, each: eventEach}}
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
 		err := m.agent.Events(ctx, m.snapshotRecord().Event, func(e guestwire.Event) error {
 			wait = 100 * time.Millisecond
-			if e.Name != guestwire.EventThaw {
-				m.node.notify(m, string(e.Name), bounded(e.Text), false)
-			}
-			return m.update(func(r *record) { r.Event = e.Seq })
+			return m.hear(&h, e)
 		})
 		select {
 		case <-ctx.Done():
@@ -54,6 +52,58 @@ func (m *machine) watchEvents(ctx context.Context) {
 			m.node.log.Debug("event stream ended", "sandbox", m.rec.Sandbox, "err", err)
 		}
 	}
+}
+
+// eventBurst and eventEach bound the agent's events of one machine: so many at
+// once, and one for each such time. Each costs a row and two writes, and a hostile
+// guest sends what it likes.
+const (
+	eventBurst = 60
+	eventEach  = time.Second
+)
+
+// hearing is what was heard of a machine's agent.
+type hearing struct {
+	rate    allowance
+	dropped int
+}
+
+// hear passes one event on, if it is one of the agent's and there are not too many.
+func (m *machine) hear(h *hearing, e guestwire.Event) error {
+	switch e.Name {
+	case guestwire.EventThaw:
+		return m.update(func(r *record) { r.Event = e.Seq })
+	case guestwire.EventMemoryLimit, guestwire.EventProcessLimit, guestwire.EventDiskFull, guestwire.EventInodesFull, guestwire.EventTmpfsFull:
+		if h.rate.take(time.Now()) {
+			m.node.notify(m, string(e.Name), bounded(e.Text), false)
+			return m.update(func(r *record) { r.Event = e.Seq })
+		}
+	}
+	h.dropped++
+	m.say("events-dropped", fmt.Sprintf("the guest agent told more than is kept: %d events were dropped so far", h.dropped))
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.rec.Event = e.Seq // reaches the disk with the next one that is kept
+	return nil
+}
+
+// allowance lets burst things happen at once, and then one each time.
+type allowance struct {
+	burst int
+	each  time.Duration
+	whole time.Time // when all of the burst is there again
+}
+
+// take reports whether one more may happen now.
+func (a *allowance) take(now time.Time) bool {
+	if a.whole.Before(now) {
+		a.whole = now
+	}
+	if a.whole.Sub(now) > time.Duration(a.burst-1)*a.each {
+		return false
+	}
+	a.whole = a.whole.Add(a.each)
+	return true
 }
 
 // bounded cuts a hostile guest's text.
