@@ -119,6 +119,29 @@ type Sandbox interface {
 	Close(ctx context.Context) error
 }
 
+// Observer is implemented by sandboxes whose kernel tells what it refused
+// ([Capabilities.Observe]).
+type Observer interface {
+	// Refusals delivers what processes of the guest tried and were refused, as
+	// the sandbox's kernel saw it: the guest can cause refusals, but neither make
+	// one up nor take one back. The channel is the same at each call and is never
+	// closed. Nothing waits for its reader: what is not taken in time is lost.
+	// A sandbox that was recovered tells from some moment after that on.
+	Refusals() <-chan Refusal
+}
+
+// Refusal is one thing that the sandbox's kernel refused.
+type Refusal struct {
+	// Probe names what was tried, from a set that the driver knows beforehand:
+	// a system call, a path, or a kind of path.
+	Probe string
+	// Text completes the sentence "a process tried to …". It holds printable
+	// ASCII only, and at most 200 bytes.
+	Text string
+	// Missed counts messages of the kernel that got lost since the one before.
+	Missed uint64
+}
+
 // Spec is everything a driver needs to make one sandbox.
 type Spec struct {
 	ID       holt.SandboxID
@@ -174,6 +197,7 @@ type Capabilities struct {
 	KeepRunning    bool   // a sandbox runs on after a checkpoint
 	LazyRestore    bool   // Restore returns before all memory has been read
 	Prepare        bool   // the driver is a [Preparer]
+	Observe        bool   // its sandboxes are [Observer]s
 	HardwareVirt   bool   // needs /dev/kvm
 	DiskLimit      bool   // Limits.Root is enforced
 	MinMemory      int64  // bytes a sandbox needs beside the guest's own

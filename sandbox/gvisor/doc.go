@@ -13,6 +13,7 @@
 //	  bundle/rootfs/       empty; the root file system is an EROFS image
 //	  overlay/             the file that backs the writable layer, limited in size by runsc
 //	  runsc.log, console   the runtime's words, for support
+//	  trace.json           what the sandbox's kernel is to report
 //
 // # Isolation
 //
@@ -20,6 +21,16 @@
 // own pid, ipc, uts and mount namespaces, a cgroup, and a network namespace that
 // the caller made. runsc adds its seccomp filter. Root in the guest has the
 // capabilities in [capabilities], none of them on the host.
+//
+// # What the sandbox's kernel refuses
+//
+// The kernel of each sandbox reports the return of the system calls in [calls] and
+// of opens, to this process ([sandbox.Observer]). The guest has no way to that
+// socket. A path is taken from the guest's memory when the call has returned, so
+// that another thread can have changed it, and is told as it was asked for: who
+// goes through a relative path, a link or openat2 is refused as well, and not
+// named. The kernel drops what nobody reads, so a server that is gone costs a guest
+// nothing; an adopted sandbox gets a new connection.
 //
 // # Pause and checkpoint
 //

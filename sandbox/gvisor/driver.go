@@ -47,6 +47,8 @@ type Driver struct {
 	first  sync.Mutex // guards shared, and is held while it is false
 	shared bool       // the runtime has what its sandboxes share
 
+	tracing sync.Mutex // one at a time, see [machine.traceAgain]; taken before a machine's mu
+
 	mu   sync.Mutex
 	live map[holt.SandboxID]*machine
 }
@@ -95,7 +97,7 @@ func Open(ctx context.Context, cfg Config) (*Driver, error) {
 func (d *Driver) Capabilities() sandbox.Capabilities {
 	return sandbox.Capabilities{
 		Name: "gvisor", Version: d.version, Toolchain: d.current,
-		Memory: true, KeepRunning: true, LazyRestore: true, DiskLimit: true, RestoreElse: true, Prepare: true,
+		Memory: true, KeepRunning: true, LazyRestore: true, DiskLimit: true, RestoreElse: true, Prepare: true, Observe: true,
 		MinMemory: overheadMemory,
 	}
 }
@@ -147,6 +149,9 @@ func (d *Driver) create(ctx context.Context, spec sandbox.Spec, call func(*machi
 		}
 	}()
 	if err := m.layOut(); err != nil {
+		return nil, err
+	}
+	if err := m.listenTrace(false); err != nil {
 		return nil, err
 	}
 	fault.Point("sandbox.laid-out")
@@ -245,6 +250,7 @@ func (d *Driver) adopt(ctx context.Context, id holt.SandboxID) (*machine, error)
 	d.mu.Lock()
 	d.live[id] = m
 	d.mu.Unlock()
+	go m.traceAgain()
 	return m, nil
 }
 
@@ -255,6 +261,8 @@ func (d *Driver) machine(spec sandbox.Spec) *machine {
 		dir:   filepath.Join(d.cfg.Dir, "sandboxes", string(spec.ID)),
 		runsc: d.runsc(spec),
 		done:  make(chan struct{}),
+
+		refusals: make(chan sandbox.Refusal, traceBurst),
 	}
 }
 

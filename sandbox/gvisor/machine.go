@@ -27,18 +27,23 @@ type machine struct {
 	done     chan struct{}
 	doneOnce sync.Once
 
+	refusals chan sandbox.Refusal // never closed
+
 	// The processes, set once before the machine is handed out; nil in one
 	// that never came so far.
 	sentry, gofer *process
 
 	kept atomic.Bool // Recover finds it: it is more than prepared
 
-	// mu serialises pause, resume, checkpoint and close.
+	// mu serialises pause, resume, checkpoint, close and [machine.traceAgain].
 	mu     sync.Mutex
 	closed bool
 }
 
-var _ sandbox.Sandbox = (*machine)(nil)
+var (
+	_ sandbox.Sandbox  = (*machine)(nil)
+	_ sandbox.Observer = (*machine)(nil)
+)
 
 // Spec implements [sandbox.Sandbox].
 func (m *machine) Spec() sandbox.Spec { return m.spec }

@@ -139,7 +139,8 @@ func (r runsc) launch(ctx context.Context, id holt.SandboxID, dir string, verb .
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("runsc %s: %w", verb[0], context.Cause(ctx))
 	}
-	args := append(verb, "--pid-file", filepath.Join(dir, pidName), "--bundle", filepath.Join(dir, "bundle"), string(id))
+	args := append([]string{"--pod-init-config=" + filepath.Join(dir, traceFile)}, verb...)
+	args = append(args, "--pid-file", filepath.Join(dir, pidName), "--bundle", filepath.Join(dir, "bundle"), string(id))
 	cmd, cancel := r.command(ctx, args...)
 	defer cancel()
 	cmd.Stdout, cmd.Stderr = console, console
@@ -148,6 +149,12 @@ func (r runsc) launch(ctx context.Context, id holt.SandboxID, dir string, verb .
 		return r.explain(verb[0], err, string(words))
 	}
 	return nil
+}
+
+// trace adds a trace session to a container, or puts it in the place of another.
+func (r runsc) trace(ctx context.Context, id holt.SandboxID, session string) error {
+	_, err := r.run(ctx, "trace", "create", "--force", "--config", session, string(id))
+	return err
 }
 
 func (r runsc) checkpoint(ctx context.Context, id holt.SandboxID, image string) error {

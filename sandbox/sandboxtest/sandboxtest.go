@@ -53,6 +53,9 @@ func Run(t *testing.T, rig Rig) {
 		{"PrepareStart", testPrepareStart, caps.Prepare},
 		{"PrepareRestore", testPrepareRestore, caps.Prepare},
 		{"PrepareUnused", testPrepareUnused, caps.Prepare},
+		{"Observe", testObserve, caps.Observe},
+		{"ObserveFlood", testObserveFlood, caps.Observe},
+		{"ObserveLives", testObserveLives, caps.Observe},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if !test.need {
