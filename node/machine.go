@@ -50,6 +50,9 @@ func (n *Node) enlist(m *machine) {
 	n.mu.Unlock()
 	n.wg.Go(func() { m.watchEnd(ctx) })
 	n.wg.Go(func() { m.watchEvents(ctx) })
+	if n.driver.Capabilities().Observe {
+		n.wg.Go(func() { m.watchRefusals(ctx) })
+	}
 }
 
 func (m *machine) dial(ctx context.Context) (net.Conn, error) {

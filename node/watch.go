@@ -106,6 +106,32 @@ func (a *allowance) take(now time.Time) bool {
 	return true
 }
 
+// watchRefusals tells what the sandbox's kernel refused. The guest cannot forge it.
+func (m *machine) watchRefusals(ctx context.Context) {
+	o, ok := m.sb.(sandbox.Observer)
+	if !ok {
+		return
+	}
+	var missed uint64 // since the last one that was told
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-m.sb.Done():
+			return
+		case r := <-o.Refusals():
+			missed += r.Missed
+			text := fmt.Sprintf("a process tried to %s: refused", bounded(r.Text))
+			if missed > 0 {
+				text += fmt.Sprintf(" (%d system calls before it came too fast to be looked at)", missed)
+			}
+			if m.sayAs("probe-refused "+r.Probe, "probe-refused", text) {
+				missed = 0
+			}
+		}
+	}
+}
+
 // bounded cuts a hostile guest's text.
 func bounded(s string) string {
 	const most = 300
@@ -215,10 +241,10 @@ func (m *machine) sayBlocked(before, now network.Blocked) {
 	}
 }
 
-// say reports an outcome, at most once a minute each.
-func (m *machine) say(name, text string) { m.sayAs(name, name, text) }
+// say reports an outcome, at most once a minute each, and returns whether it did.
+func (m *machine) say(name, text string) bool { return m.sayAs(name, name, text) }
 
-func (m *machine) sayAs(key, name, text string) {
+func (m *machine) sayAs(key, name, text string) bool {
 	m.mu.Lock()
 	if m.activity.said == nil {
 		m.activity.said = map[string]time.Time{}
@@ -231,6 +257,7 @@ func (m *machine) sayAs(key, name, text string) {
 	if !recent {
 		m.node.notify(m, name, text, false)
 	}
+	return !recent
 }
 
 // sampleGuest asks the agent how busy the guest is. An agent that does not answer

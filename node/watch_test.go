@@ -3,6 +3,7 @@ package node
 import (
 	"log/slog"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/holt-ide/holt"
+	"github.com/holt-ide/holt/sandbox"
 	guestwire "github.com/holt-ide/holt/wire/guest"
 	hostwire "github.com/holt-ide/holt/wire/host"
 )
@@ -85,4 +87,42 @@ func TestEventsOfOthersAreDropped(t *testing.T) {
 	if got := m.noticed(); len(got) != 1 || len(got["events-dropped"]) != 1 || h.dropped != 4 {
 		t.Errorf("forged events were told: %v", got)
 	}
+}
+
+// observed is a sandbox that tells what the test lets it tell.
+type observed struct {
+	sandbox.Sandbox
+	refusals chan sandbox.Refusal
+}
+
+func (o observed) Refusals() <-chan sandbox.Refusal { return o.refusals }
+func (o observed) Done() <-chan struct{}            { return nil }
+
+// A guest that is refused without pause fills neither the log nor hides what
+// else it was refused.
+func TestRefusalsAreTold(t *testing.T) {
+	m := alone(t)
+	synctest.Test(t, func(t *testing.T) {
+		o := observed{refusals: make(chan sandbox.Refusal)}
+		m.sb = o
+		go m.watchRefusals(t.Context())
+		for range 1000 {
+			o.refusals <- sandbox.Refusal{Probe: "mount", Text: "mount a file system (mount)", Missed: 2}
+		}
+		o.refusals <- sandbox.Refusal{Probe: "reboot", Text: "restart the machine (reboot)"}
+		synctest.Wait()
+		want := []string{
+			"a process tried to mount a file system (mount): refused (2 system calls before it came too fast to be looked at)",
+			"a process tried to restart the machine (reboot): refused (1998 system calls before it came too fast to be looked at)",
+		}
+		if got := m.noticed(); len(got) != 1 || !slices.Equal(got["probe-refused"], want) {
+			t.Errorf("told: %q", got)
+		}
+		time.Sleep(time.Minute)
+		o.refusals <- sandbox.Refusal{Probe: "mount", Text: "mount a file system (mount)"}
+		synctest.Wait()
+		if got := m.noticed(); len(got["probe-refused"]) != 1 {
+			t.Errorf("told a minute later: %q", got)
+		}
+	})
 }

@@ -122,10 +122,21 @@ for name, f in probes.items():
 print("probed", len(probes))
 `
 
+// refusals are the outcomes that the probes must have in the log: the kernel of the
+// sandbox tells them. Others come to the same one: a look at a second disk within
+// the minute, a second kind of raw socket. Nothing is refused to who looks for
+// other people's processes: there are none. That it refused to trace a process the
+// kernel does not tell.
+var refusals = []string{
+	"/proc/kcore", "/dev/mem", "/dev/kmsg", "/proc/sysrq-trigger", "/proc/sys/kernel/core_pattern", "/proc/sys/kernel/modprobe",
+	"/sys/kernel/uevent_helper", "/proc/sys/vm/drop_caches", "/sys/power/state", "/dev/kvm", "open a disk", "/run/docker.sock",
+	"/.holt/holt-guest", "mknod", "/dev/file", "mount", "socket",
+	"init_module", "finit_module", "delete_module", "reboot", "kexec_load", "bpf", "perf_event_open", "settimeofday", "swapon",
+	"(kill)", "/proc/1/mem", "/proc/1/environ", "/etc/shadow",
+}
+
 // probes looks into each corner of the machine, as the user and as the guest's
-// root. The platform sees nothing of a refusal inside the guest's own kernel, so
-// nothing is in the log: what counts is that each probe was refused and that the
-// host is as it was.
+// root: each probe is refused, named in the log, and the host is as it was.
 func (f *field) probes(t *testing.T) {
 	since, before := f.lastEvent(t), f.s.Show(t, attacker)
 	host := hostState(t)
@@ -152,6 +163,11 @@ func (f *field) probes(t *testing.T) {
 		t.Errorf("neighbour's exec: %v", err)
 	}
 	judge(t, rest, during)
+	var outcomes []string
+	for _, r := range refusals {
+		outcomes = append(outcomes, "probe-refused:"+r)
+	}
+	f.named(t, since, outcomes...)
 	if restarted := f.usable(t, before.SandboxID, since); restarted {
 		t.Error("the attacker's machine was started afresh")
 	}

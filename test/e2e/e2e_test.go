@@ -71,6 +71,11 @@ func TestMainJob(t *testing.T) {
 	if out := s.Sh(t, "python", p2(projects, "python").test); !strings.Contains(out, "Ran 2 tests") {
 		t.Errorf("python's tests after two thaws: %s", out)
 	}
+	for _, p := range projects {
+		if out := s.Must(t, "logs", p.name); strings.Contains(out, "refused") {
+			t.Errorf("honest work is told as refused: %s", out)
+		}
+	}
 }
 
 func p2(list []project, name string) project {
@@ -244,7 +249,7 @@ func TestDaemonCrash(t *testing.T) {
 	s := server.Start(t)
 	s.Must(t, "create", "alive")
 	term := attach(t, s, "alive", 0)
-	term.typeLine("i=0; while [ $i -lt 500 ]; do i=$((i+1)); echo line-$i; sleep 0.01; done; echo all-done")
+	term.typeLine("i=0; while [ $i -lt 500 ]; do i=$((i+1)); echo line-$i; : 2>/dev/null < /dev/kmsg; sleep 0.01; done; echo all-done")
 	term.expect("\nline-20\r")
 	seen := term.seen
 	before := s.Show(t, "alive")
@@ -262,6 +267,14 @@ func TestDaemonCrash(t *testing.T) {
 			t.Fatalf("line %d came %d times", i, n)
 		}
 	}
+	// What its kernel refuses is told to the new daemon.
+	eventually(t, func() error {
+		s.Sh(t, "alive", "cat /dev/mem || true")
+		if out := s.Must(t, "logs", "alive"); !strings.Contains(out, "/dev/mem") || !strings.Contains(out, "/dev/kmsg") {
+			return fmt.Errorf("the log does not name what was refused: %s", out)
+		}
+		return nil
+	})
 }
 
 // TestForkIdentity: two forks of one parent differ in everything that names them.
