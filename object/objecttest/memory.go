@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -44,6 +45,13 @@ func (m *Memory) Put(ctx context.Context, key object.Key, body []byte, cond obje
 	tag := object.ETag(fmt.Sprintf("put-%d", m.puts))
 	m.objects[key] = object.Object{Info: object.Info{Key: key, Size: int64(len(body)), ETag: tag, Modified: time.Now()}, Body: bytes.Clone(body)}
 	return tag, nil
+}
+
+// Clone returns a store with the same objects, for tests that damage them.
+func (m *Memory) Clone() *Memory {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return &Memory{objects: maps.Clone(m.objects), puts: m.puts} // bodies never change
 }
 
 func (m *Memory) find(ctx context.Context, key object.Key) (object.Object, error) {
