@@ -116,7 +116,7 @@ fuzz: ## run every fuzz target for FUZZTIME (default 20s); FUZZ_SECONDS=600: com
 
 .PHONY: bench
 bench: deps build bin/versitygw image ## measure starts, suspends, resumes, forks and terminals; prints p50 and p99 (ROUNDS=15)
-	HOLT_BENCH=$(ROUNDS) go test -count=1 -timeout 60m -v -run '^TestBench$$' ./bench
+	HOLT_BENCH=$(ROUNDS) go test -count=1 -timeout 60m -v -run '^TestBench' ./bench
 
 .PHONY: check
 check: fmt-check vet lint ## format, vet and lint, without running tests

@@ -141,7 +141,7 @@ func TestRoundTrip(t *testing.T) {
 	ctx := t.Context()
 	rapid.Check(t, func(rt *rapid.T) {
 		cfg := small(new(objecttest.Memory))
-		cfg.Codec = chunk.Codec(rapid.IntRange(0, 2).Draw(rt, "codec"))
+		cfg.Codec = chunk.Codec(rapid.IntRange(1, 3).Draw(rt, "codec"))
 		cfg.ChunkSize = 4 << 10 << rapid.IntRange(0, 2).Draw(rt, "chunk size")
 		s := open(t, cfg)
 		ws := holt.NewWorkspaceID()
@@ -280,7 +280,7 @@ func TestBadInputIsNamed(t *testing.T) {
 	memory := new(objecttest.Memory)
 	for field, change := range map[string]func(*chunk.Config){
 		"tenant": func(c *chunk.Config) { c.Tenant = "../x" }, "writes": func(c *chunk.Config) { c.Owner = "" },
-		"chunk size": func(c *chunk.Config) { c.ChunkSize = 5000 }, "segments": func(c *chunk.Config) { c.SegmentSize = 1 << 30 },
+		"chunk size": func(c *chunk.Config) { c.ChunkSize = 5000 }, "codec": func(c *chunk.Config) { c.Codec = 4 }, "segments": func(c *chunk.Config) { c.SegmentSize = 1 << 30 },
 	} {
 		cfg := small(memory)
 		change(&cfg)

@@ -13,11 +13,12 @@ import (
 // Codec says how a chunk is compressed.
 type Codec byte
 
-// The codecs, as they are written in segments.
+// The codecs, as they are written in segments. Zero is none of them: in a [Config]
+// it means [DefaultCodec].
 const (
-	None Codec = 0
-	LZ4  Codec = 1 // a block, without a frame
-	Zstd Codec = 2 // a frame without checksum, fastest level
+	None Codec = 1
+	LZ4  Codec = 2 // a block, without a frame
+	Zstd Codec = 3 // a frame without checksum, fastest level
 )
 
 // String returns the codec's name.

@@ -39,7 +39,7 @@
 //	0       16    identity: the first 16 bytes of the BLAKE3 of the plain chunk
 //	16      8     xxh3 (64 bits) of the stored form
 //	24      4     length of the plain chunk in bytes, 1 to 1 MiB
-//	28      1     codec: 0 none, 1 LZ4 block, 2 zstd frame
+//	28      1     codec: 1 none, 2 LZ4 block, 3 zstd frame
 //	29      3     length of the stored form, at most that of the plain chunk
 //
 // # Index, version 1

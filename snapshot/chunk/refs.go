@@ -61,8 +61,8 @@ func (r refs) MarshalJSON() ([]byte, error) {
 	return json.Marshal(text)
 }
 
-// maxRefs bounds what a damaged or hostile text can make us allocate: 4 TiB of segments.
-const maxRefs = 1 << 20
+// maxRefs bounds what a damaged or hostile text can make us allocate: segments of half a TiB.
+const maxRefs = 1 << 17
 
 // UnmarshalJSON implements [json.Unmarshaler].
 func (r *refs) UnmarshalJSON(data []byte) error {

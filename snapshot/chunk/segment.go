@@ -134,7 +134,7 @@ func parseTable(head []byte, size uint32) (*table, error) {
 	at := len(head)
 	for slot := range n {
 		c := t.chunk(slot)
-		if c.plain == 0 || c.plain > MaxChunkSize || c.stored == 0 || c.stored > c.plain || c.codec > Zstd || c.codec == None && c.stored != c.plain {
+		if c.plain == 0 || c.plain > MaxChunkSize || c.stored == 0 || c.stored > c.plain || c.codec < None || c.codec > Zstd || c.codec == None && c.stored != c.plain {
 			return nil, fmt.Errorf("entry %d of its table does not add up", slot)
 		}
 		t.starts[slot] = uint32(at)

@@ -31,7 +31,7 @@ type Config struct {
 
 	ChunkSize   int   // bytes, a power of two; 0 means [DefaultChunkSize]
 	SegmentSize int   // bytes after which a segment is written; 0 means [DefaultSegmentSize]
-	Codec       Codec // see docs/decisions
+	Codec       Codec // 0 means [DefaultCodec]
 
 	Workers int // goroutines that compress or verify; 0 means one per core
 	Uploads int // segments in memory on their way; 0 means 4
@@ -48,10 +48,11 @@ type Config struct {
 	Fault fault.Func // nil means [fault.Point]
 }
 
-// Defaults, chosen by measurement: see docs/decisions.
+// Defaults, chosen by measurement: docs/decisions/0007-chunks-and-codec.md.
 const (
-	DefaultChunkSize   = 8 << 10
+	DefaultChunkSize   = 16 << 10
 	DefaultSegmentSize = 4 << 20
+	DefaultCodec       = Zstd
 )
 
 // Store is the snapshots of one tenant. Its methods may be called concurrently, by
@@ -99,6 +100,12 @@ func configure(cfg Config) (*Store, error) {
 	}
 	if cfg.SegmentSize == 0 {
 		cfg.SegmentSize = DefaultSegmentSize
+	}
+	if cfg.Codec == 0 {
+		cfg.Codec = DefaultCodec
+	}
+	if cfg.Codec > Zstd {
+		return nil, holt.Invalidf("codec", "there is no %v", cfg.Codec)
 	}
 	if !validChunkSize(cfg.ChunkSize) || cfg.SegmentSize < cfg.ChunkSize || cfg.SegmentSize > object.MaxSize/2 {
 		return nil, holt.Invalidf("chunk size", "chunks have a power of two from %d to %d bytes, segments not less and at most %d", MinChunkSize, MaxChunkSize, object.MaxSize/2)
