@@ -118,6 +118,10 @@ fuzz: ## run every fuzz target for FUZZTIME (default 20s); FUZZ_SECONDS=600: com
 bench: deps build bin/versitygw image ## measure starts, suspends, resumes, forks and terminals; prints p50 and p99 (ROUNDS=15)
 	HOLT_BENCH=$(ROUNDS) go test -count=1 -timeout 60m -v -run '^TestBench' ./bench
 
+.PHONY: bench-ydoc
+bench-ydoc: ## measure shared documents beside Yjs; HOLT_TRACES: directory of editing traces
+	HOLT_BENCH=1 go test -count=1 -timeout 60m -v -run '^TestBenchYdoc$$' ./bench
+
 .PHONY: check
 check: fmt-check vet lint ## format, vet and lint, without running tests
 
