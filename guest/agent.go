@@ -26,6 +26,7 @@ import (
 
 	"github.com/holt-ide/holt"
 	"github.com/holt-ide/holt/guest/account"
+	"github.com/holt-ide/holt/guest/collab"
 	"github.com/holt-ide/holt/guest/event"
 	"github.com/holt-ide/holt/guest/exec"
 	"github.com/holt-ide/holt/guest/files"
@@ -40,6 +41,9 @@ const (
 	rightsThreads = 8
 	childNice     = 5
 	proc          = "/proc"
+	// stateDir, in the user's home, holds the state of documents: it is on the
+	// workspace's volume, beside the files.
+	stateDir = ".local/state/holt/documents"
 )
 
 // Options is what an agent needs beside its configuration.
@@ -57,6 +61,8 @@ type Options struct {
 	// Terminal overrides limits of terminals; its Processes, Account and Log are
 	// ignored.
 	Terminal terminal.Options
+	// Documents overrides limits of documents; its Files, Dir and Log are ignored.
+	Documents collab.Options
 }
 
 // Agent is the guest agent. It is built by [New], run by [Agent.Serve] and
@@ -74,6 +80,7 @@ type Agent struct {
 	terminals *terminal.Manager
 	runner    *exec.Runner
 	files     *files.Files
+	documents *collab.Rooms
 	events    *event.Log
 
 	secret  secret
@@ -115,6 +122,9 @@ func New(cfg guestwire.Config, o Options) (*Agent, error) {
 	a.terminals = terminal.New(t)
 	a.runner = &exec.Runner{Processes: a.processes, Account: a.account}
 	a.files = &files.Files{Account: a.account, Rights: a.rights, Processes: a.processes, Log: o.Log}
+	d := o.Documents
+	d.Files, d.Dir, d.Log = a.files, filepath.Join(cfg.Home, stateDir), o.Log
+	a.documents = collab.New(d)
 	return a, nil
 }
 
@@ -181,6 +191,7 @@ func (a *Agent) Serve(ctx context.Context, ln net.Listener) error {
 // Close ends what the agent started and waits for it; with ReapAll also what
 // that has left behind. Serve must have returned.
 func (a *Agent) Close() {
+	a.documents.Close()
 	a.terminals.Close()
 	a.processes.Kill()
 	if a.opt.ReapAll {

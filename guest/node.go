@@ -86,7 +86,8 @@ func (a *Agent) streamEvents(w http.ResponseWriter, r *http.Request) error {
 
 // freeze gets the machine ready for a checkpoint: dirty data is written out, and
 // memory that the agent does not need is given back, so that it is not saved.
-func (a *Agent) freeze(w http.ResponseWriter, _ *http.Request) error {
+func (a *Agent) freeze(w http.ResponseWriter, r *http.Request) error {
+	a.documents.Flush(r.Context())
 	unix.Sync()
 	debug.FreeOSMemory()
 	return done(w)
@@ -143,6 +144,7 @@ func (a *Agent) shutdown(w http.ResponseWriter, r *http.Request) error {
 		}
 		grace = time.Duration(sec * float64(time.Second))
 	}
+	a.documents.Flush(r.Context())
 	if err := a.endProcesses(r.Context(), grace); err != nil {
 		return err
 	}

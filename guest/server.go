@@ -85,6 +85,7 @@ func (a *Agent) endpoints() map[string]endpoint {
 		guestwire.RouteFileExtract:    a.extract,
 		guestwire.RouteFileWatch:      a.watch,
 		guestwire.RouteFileSearch:     a.search,
+		guestwire.RouteDocument:       a.attachDocument,
 		guestwire.RoutePorts:          a.listPorts,
 		guestwire.RoutePortDial:       a.dialPort,
 		guestwire.RouteStats:          a.stats,
@@ -101,6 +102,9 @@ func (a *Agent) fail(w http.ResponseWriter, r *http.Request, err error) {
 		return // nobody reads it
 	}
 	status := guestwire.Status(err)
+	if e, ok := errors.AsType[*holt.Error](err); ok && e.Kind == holt.KindUnsupported && e.Limit != "" {
+		w.Header().Set(guestwire.ReasonHeader, e.Limit)
+	}
 	if status == http.StatusInternalServerError {
 		a.log.Error("request failed", "method", r.Method, "path", r.URL.Path, "err", err)
 	}

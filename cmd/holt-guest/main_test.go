@@ -85,7 +85,7 @@ func TestDependencies(t *testing.T) {
 	}
 	allowed := []string{
 		"github.com/holt-ide/holt", "github.com/holt-ide/holt/cmd/holt-guest", "github.com/holt-ide/holt/wire/guest", "github.com/holt-ide/holt/wire/status",
-		"github.com/holt-ide/holt/guest", "github.com/coder/websocket", "github.com/fsnotify/fsnotify", "golang.org/x/sys/unix",
+		"github.com/holt-ide/holt/guest", "github.com/holt-ide/holt/ydoc", "github.com/coder/websocket", "github.com/fsnotify/fsnotify", "golang.org/x/sys/unix",
 	}
 	for dep := range strings.Lines(string(out)) {
 		dep = strings.TrimSpace(dep)

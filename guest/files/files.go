@@ -218,6 +218,19 @@ func page(path, after string, limit int) (names []string, more bool, err error) 
 	return names, more, nil
 }
 
+// Real returns the absolute path of something that exists, with its links followed.
+func (f *Files) Real(path string) (real string, err error) {
+	path, err = f.resolve("path", path)
+	if err != nil {
+		return "", err
+	}
+	err = f.Rights.Do(func() error {
+		real, err = filepath.EvalSymlinks(path)
+		return err
+	})
+	return real, explain("open", path, err)
+}
+
 // Open opens a regular file for reading; the caller closes it.
 func (f *Files) Open(path string) (file *os.File, info guestwire.FileInfo, err error) {
 	path, err = f.resolve("path", path)

@@ -60,6 +60,15 @@
 // behind input that the command does not read. A command that is not found exits with 127, one that cannot
 // be executed with 126, each after an error frame that says why.
 //
+// # Document session
+//
+// GET /v1/document?path=PATH: a file that several people edit. The socket speaks the
+// sync and awareness protocols of y-protocols, and a message of our own with a
+// [DocumentStatus]; see package collab. The text is the root type "text". With
+// readonly=1 edits are ignored. A client that holds state of the document gives its
+// epoch=EPOCH. A file that cannot be edited so is answered 501 with the reason in
+// [ReasonHeader].
+//
 // # Version history
 //
 //	1  first version

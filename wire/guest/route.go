@@ -33,6 +33,7 @@ const (
 	RouteFileExtract    = "file-extract"
 	RouteFileWatch      = "file-watch"
 	RouteFileSearch     = "file-search"
+	RouteDocument       = "document"
 	RoutePorts          = "ports"
 	RoutePortDial       = "port-dial"
 	RouteStats          = "stats"
@@ -64,6 +65,7 @@ func Routes() []Route {
 		{RouteFileExtract, http.MethodPost, "/v1/files/extract", true, false},
 		{RouteFileWatch, http.MethodGet, "/v1/files/watch", true, true},
 		{RouteFileSearch, http.MethodGet, "/v1/files/search", true, false},
+		{RouteDocument, http.MethodGet, "/v1/document", true, true},
 		{RoutePorts, http.MethodGet, "/v1/ports", true, false},
 		{RoutePortDial, http.MethodGet, "/v1/ports/{port}/dial", false, true},
 		{RouteStats, http.MethodGet, "/v1/stats", false, false},

@@ -46,7 +46,7 @@ type Activity struct {
 	Terminals int    `json:"terminals"` // living terminals now
 	Execs     int    `json:"execs"`     // exec sessions now, detached ones included
 	Forwards  int    `json:"forwards"`  // dialled ports now
-	Watches   int    `json:"watches"`   // file watches now
+	Watches   int    `json:"watches"`   // file watches, and connections to documents, now
 	Output    uint64 `json:"output"`    // counter: bytes out of terminals
 	Input     uint64 `json:"input"`     // counter: bytes into terminals
 	Requests  uint64 `json:"requests"`  // counter: public requests
