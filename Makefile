@@ -119,8 +119,8 @@ bench: deps build bin/versitygw image ## measure starts, suspends, resumes, fork
 	HOLT_BENCH=$(ROUNDS) go test -count=1 -timeout 60m -v -run '^TestBench' ./bench
 
 .PHONY: bench-ydoc
-bench-ydoc: ## measure shared documents beside Yjs; HOLT_TRACES: directory of editing traces
-	HOLT_BENCH=1 go test -count=1 -timeout 60m -v -run '^TestBenchYdoc$$' ./bench
+bench-ydoc: ## measure shared documents beside Yjs and its servers; HOLT_TRACES: directory of editing traces
+	HOLT_BENCH=1 go test -count=1 -timeout 60m -v -run '^TestBench(Ydoc|Collab)$$' ./bench
 
 .PHONY: check
 check: fmt-check vet lint ## format, vet and lint, without running tests
