@@ -10,8 +10,6 @@ import (
 	"runtime"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/holt-ide/holt/ydoc"
 	"github.com/holt-ide/holt/ydoc/difftest"
 )
@@ -90,7 +88,7 @@ func benchYdoc(t *testing.T, edits []patch, updates [][]byte, text string) (cost
 	}
 	var d *ydoc.Doc
 	relayed := 0
-	cost.Apply = cpu(func() {
+	cost.Apply = cpuOf(func() {
 		d = ydoc.New(ydoc.Options{OnUpdate: func(u []byte) { relayed += len(u) }})
 		for _, u := range updates {
 			if err := d.Apply(u); err != nil {
@@ -99,7 +97,7 @@ func benchYdoc(t *testing.T, edits []patch, updates [][]byte, text string) (cost
 		}
 	})
 	expect(d)
-	cost.Local = cpu(func() {
+	cost.Local = cpuOf(func() {
 		d = ydoc.New(ydoc.Options{OnUpdate: func(u []byte) { relayed += len(u) }})
 		text := d.Text("text")
 		for _, e := range edits {
@@ -115,7 +113,7 @@ func benchYdoc(t *testing.T, edits []patch, updates [][]byte, text string) (cost
 	state := d.Encode()
 	cost.Size = len(state)
 	const loads = 20
-	cost.Load = cpu(func() {
+	cost.Load = cpuOf(func() {
 		for range loads {
 			d = ydoc.New(ydoc.Options{})
 			if err := d.Apply(state); err != nil {
@@ -124,7 +122,7 @@ func benchYdoc(t *testing.T, edits []patch, updates [][]byte, text string) (cost
 		}
 	}) / loads
 	expect(d)
-	cost.Encode = cpu(func() {
+	cost.Encode = cpuOf(func() {
 		for range loads {
 			state = d.Encode()
 		}
@@ -140,17 +138,12 @@ func benchYdoc(t *testing.T, edits []patch, updates [][]byte, text string) (cost
 	return cost
 }
 
-// cpu is the CPU time that f takes, in milliseconds.
-func cpu(f func()) float64 {
+// cpuOf is the CPU time that f takes, in milliseconds.
+func cpuOf(f func()) float64 {
 	runtime.GC()
-	used := func() float64 {
-		var u unix.Rusage
-		_ = unix.Getrusage(unix.RUSAGE_SELF, &u) // cannot fail for oneself
-		return float64(u.Utime.Nano()+u.Stime.Nano()) / 1e6
-	}
-	before := used()
+	before := cpu()
 	f()
-	return used() - before
+	return float64((cpu() - before).Microseconds()) / 1000
 }
 
 func heap() int64 {
