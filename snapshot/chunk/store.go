@@ -48,7 +48,7 @@ type Config struct {
 	Fault fault.Func // nil means [fault.Point]
 }
 
-// Defaults, chosen by measurement: docs/decisions/0007-chunks-and-codec.md.
+// Defaults, chosen by measurement: docs/decisions/0008-chunks-and-codec.md.
 const (
 	DefaultChunkSize   = 16 << 10
 	DefaultSegmentSize = 4 << 20
