@@ -26,9 +26,10 @@ func normalize(s []span) []span {
 }
 
 // deleteRanges applies the deletions of an update. Those of what has not come
-// wait. It reports whether none had to.
+// wait. It reports whether all of them were new and none had to.
 func (d *Doc) deleteRanges(u *update) bool {
 	whole := true
+	d.again = false
 	r := lib0.NewReaderAt(u.raw, u.deletes)
 	readDeletes(&r, func(client uint64, s span) {
 		if rest := d.deleteRange(client, s); rest.from < rest.to {
@@ -36,7 +37,7 @@ func (d *Doc) deleteRanges(u *update) bool {
 			d.wait.addDelete(client, rest, &d.opt.Limits)
 		}
 	})
-	return whole
+	return whole && !d.again
 }
 
 // deleteRange deletes what is there of a range and returns the rest.
@@ -53,7 +54,9 @@ func (d *Doc) deleteRange(client uint64, s span) (rest span) {
 	s.to = min(s.to, state)
 	i := r.find(s.from)
 	if it := r.structs[i]; it.clock < s.from {
-		if !it.deleted {
+		if it.deleted {
+			d.again = true
+		} else {
 			r.structs = slices.Insert(r.structs, i+1, d.split(it, s.from-it.clock))
 		}
 		i++
@@ -61,6 +64,7 @@ func (d *Doc) deleteRange(client uint64, s span) (rest span) {
 	for ; i < len(r.structs) && r.structs[i].clock < s.to; i++ {
 		it := r.structs[i]
 		if it.deleted {
+			d.again = true
 			continue
 		}
 		if s.to < it.end() {

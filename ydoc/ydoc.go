@@ -34,6 +34,8 @@ type Doc struct {
 	content  int    // bytes of item.data in all of them
 	visits   uint32 // counts items seen by conflict resolution, see place
 
+	again bool // deleteRange met what was deleted already
+
 	wait waiting
 	tx   transaction
 

@@ -168,14 +168,24 @@ func TestTransactionIsOneUpdate(t *testing.T) {
 func TestWholeUpdateIsRelayedUnchanged(t *testing.T) {
 	var relayed [][]byte
 	d := New(Options{OnUpdate: func(u []byte) { relayed = append(relayed, u) }})
-	raw := unbase64(t, fromYjs)
+	src := New(Options{Client: 5})
+	must(t, src.Text("text").Insert(0, "hello"))
+	raw := src.Encode()
 	apply(t, d, raw)
 	if len(relayed) != 1 || &relayed[0][0] != &raw[0] {
 		t.Errorf("relayed %x", relayed)
 	}
-	apply(t, d, unbase64(t, withZZ)) // of this, two letters are new
-	if len(relayed) != 2 || len(relayed[1]) > 32 {
+	must(t, src.Text("text").Insert(5, "zz"))
+	apply(t, d, src.Encode()) // of this, two letters are new
+	if len(relayed) != 2 || bytes.Contains(relayed[1], []byte("hello")) {
 		t.Errorf("relayed %x", relayed[1:])
+	}
+	must(t, src.Text("text").Delete(0, 2))
+	apply(t, d, src.Encode())
+	must(t, src.Text("text").Insert(5, "y"))
+	apply(t, d, src.Encode()) // the deletion is known
+	if len(relayed) != 4 || relayed[3][len(relayed[3])-1] != 0 {
+		t.Errorf("relayed %x", relayed[3:])
 	}
 }
 
