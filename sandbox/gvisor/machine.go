@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -164,6 +165,14 @@ func (m *machine) Close(ctx context.Context) error {
 	fault.Point("sandbox.deleted")
 	if err := removeCgroup(filepath.Join(m.driver.cfg.Cgroup, string(m.spec.ID))); err != nil {
 		return err
+	}
+	// What a call of the runtime that was killed half way leaves, and delete does
+	// not know of.
+	id := string(m.spec.ID)
+	for _, name := range []string{"runsc-" + id + ".sock", id + "_sandbox:" + id + ".state", id + "_sandbox:" + id + ".lock"} {
+		if err := os.Remove(filepath.Join(m.runsc.root, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove runtime's file: %w", err)
+		}
 	}
 	if err := os.RemoveAll(m.dir); err != nil {
 		return fmt.Errorf("remove sandbox directory: %w", err)
