@@ -106,17 +106,18 @@ try {
     page,
     'mkdir -p site && echo "<h1>hello from demo</h1>" > site/index.html && python3 -m http.server -d site 0 &',
   );
-  const port = page.locator('#ports-list a').filter({ hasText: /^\d+$/ });
+  await shows(page, 'Serving HTTP on');
+  const [, port] = (await rows(page)).match(/Serving HTTP on \S+ port (\d+)/);
   await page.waitForFunction(() => document.querySelector('#ports:not([hidden])'));
-  const mine = page.locator('#ports-list li', { hasText: 'python3' }).locator('a').first();
+  const mine = page.locator('#ports-list li', { hasText: 'python3' }).locator('a', { hasText: port });
   await mine.waitFor();
-  assert.ok((await port.count()) > 0);
   await shot(page, 'ports');
   const [site] = await Promise.all([page.context().waitForEvent('page'), mine.click()]);
   await site.waitForSelector('h1');
   assert.equal(await site.locator('h1').textContent(), 'hello from demo');
   assert.notEqual(new URL(site.url()).origin, new URL(link).origin);
   await site.close();
+  await type(page, 'kill %1'); // here the machine is the host, which goes on
 
   // Fork, then delete the copy.
   await page.getByRole('button', { name: 'Fork' }).click();
