@@ -22,6 +22,7 @@ import "github.com/holt-ide/holt"
 type Store interface {
 	Workspaces() Workspaces
 	Checkpoints() Checkpoints
+	Snapshots() Snapshots
 	Events() Events
 	Tokens() Tokens
 	Idempotency() Idempotency

@@ -36,6 +36,7 @@ func Run(t *testing.T, fresh Opener) {
 		{"EventsPurge", testEventsPurge},
 		{"Checkpoints", testCheckpoints},
 		{"CheckpointRace", testCheckpointRace},
+		{"Snapshots", testSnapshots},
 		{"Tokens", testTokens},
 		{"TokenRevokeRace", testTokenRevokeRace},
 		{"TokenPurge", testTokenPurge},

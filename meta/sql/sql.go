@@ -94,6 +94,9 @@ func (s *Store) Workspaces() meta.Workspaces { return workspaces{s} }
 // Checkpoints returns the store of checkpoints.
 func (s *Store) Checkpoints() meta.Checkpoints { return checkpoints{s} }
 
+// Snapshots returns the lines of snapshots.
+func (s *Store) Snapshots() meta.Snapshots { return snapshots{s} }
+
 // Events returns the history.
 func (s *Store) Events() meta.Events { return events{s} }
 
