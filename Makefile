@@ -26,7 +26,8 @@ GOLANGCI_VERSION := v2.15.0
 GOLANGCI         := $(HOLT_CACHE)/tools/golangci-lint-$(GOLANGCI_VERSION)/golangci-lint
 
 RUNSC_VERSION = $(shell awk '$$1=="gvisor.dev/gvisor"{print $$2}' go.mod)
-RUNSC_CACHED  = $(HOLT_CACHE)/runsc/$(RUNSC_VERSION)-$(shell go env GOVERSION GOARCH | paste -sd-)/runsc
+RUNSC_SOURCES = $(wildcard cmd/runsc/*.go)
+RUNSC_CACHED  = $(HOLT_CACHE)/runsc/$(RUNSC_VERSION)-$(shell go env GOVERSION GOARCH | paste -sd-)-$(shell cat $(RUNSC_SOURCES) | sha256sum | cut -c1-12)/runsc
 
 VERSITYGW_VERSION = $(shell awk '$$1=="github.com/versity/versitygw"{print $$2}' test/versitygw/go.mod)
 VERSITYGW_CACHED  = $(HOLT_CACHE)/tools/versitygw-$(VERSITYGW_VERSION)-$(shell go env GOVERSION GOARCH | paste -sd-)/versitygw
@@ -55,7 +56,7 @@ build: web-build bin/runsc ## bin/holtd bin/holt bin/holt-guest bin/runsc and th
 	$(GOBUILD) -ldflags='-s -w' -o bin/ ./cmd/holt-guest
 
 # gVisor costs minutes of CPU: built once for each version.
-bin/runsc: go.mod cmd/runsc/main.go
+bin/runsc: go.mod $(RUNSC_SOURCES)
 	@if [ ! -x '$(RUNSC_CACHED)' ]; then \
 	  echo 'building runsc $(RUNSC_VERSION), once (about two minutes of CPU)'; \
 	  mkdir -p '$(dir $(RUNSC_CACHED))'; \

@@ -1,9 +1,14 @@
 // Command runsc is gVisor's runtime, built from the version that go.mod pins.
 //
-// It is ours only in where it is built: holtd installs it beside every snapshot
-// it writes, because a checkpoint can be restored only by the build that made it.
+// It is ours only in where it is built and in how it starts (see [install] and
+// [deferCollection]): holtd installs it beside every snapshot it writes, because a
+// checkpoint can be restored only by the build that made it.
 package main
 
 import "gvisor.dev/gvisor/runsc/cli/maincli"
 
-func main() { maincli.Main() }
+func main() {
+	install(precompiled)
+	deferCollection()
+	maincli.Main()
+}

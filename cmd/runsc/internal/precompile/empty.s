@@ -1,0 +1,1 @@
+// An assembly file lets Go functions of the package be without a body (rules).
