@@ -75,7 +75,9 @@ func (m *machine) freeze(ctx context.Context, draft *snapshot.Draft, keep bool) 
 	g, gctx := errgroup.WithContext(ctx)
 	pushing, written := context.WithCancel(ctx)
 	defer written()
-	go draft.Push(pushing)
+	if !keep { // else the time until the machine runs on counts more than the total
+		go draft.Push(pushing)
+	}
 	g.Go(func() error {
 		defer written()
 		return m.sb.Checkpoint(gctx, draft.Dir())

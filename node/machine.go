@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"sync"
@@ -58,10 +59,13 @@ func (n *Node) enlist(m *machine) {
 func (m *machine) dial(ctx context.Context) (net.Conn, error) {
 	c, err := m.sb.Dial(ctx)
 	if err != nil {
-		return nil, holt.Wrap(holt.KindUnavailable, err, "the machine does not answer")
+		return nil, holt.Wrap(holt.KindUnavailable, errors.Join(errUnreached, err), "the machine does not answer")
 	}
 	return m.conns.add(c), nil
 }
+
+// errUnreached is in the chain of errors of requests that were never sent.
+var errUnreached = errors.New("no connection to the machine")
 
 func (m *machine) secret() string {
 	m.mu.Lock()
@@ -106,22 +110,36 @@ func (m *machine) info() hostwire.SandboxInfo {
 	return hostwire.SandboxInfo{ID: m.rec.Sandbox, Workspace: m.rec.Workspace, Frozen: m.frozen, Alive: alive}
 }
 
-// awaitAgent returns when the agent answers.
-func (m *machine) awaitAgent(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, agentPatience)
+// meet gives the agent its identity, and the time, as soon as it listens. Only
+// attempts that did not reach it are repeated: what it was told may be in force.
+func (m *machine) meet(ctx context.Context, t guestwire.Thaw) (guestwire.ThawResult, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, agentPatience,
+		holt.Errorf(holt.KindTimeout, "the machine started but its agent does not answer"))
 	defer cancel()
+	ended := fmt.Errorf("machine ended before its agent answered: %w", sandbox.ErrGone)
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	go func() {
+		select {
+		case <-m.sb.Done(): // nothing resets the connections of a sandbox that is gone
+			end(ended)
+		case <-ctx.Done():
+		}
+	}()
 	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
-		attempt, stop := context.WithTimeout(ctx, 2*time.Second)
-		_, err := m.agent.Health(attempt)
-		stop()
-		if err == nil {
-			return nil
+		t.TimeUnixNano = time.Now().UnixNano()
+		result, err := m.agent.Thaw(ctx, t)
+		switch {
+		case err == nil:
+			return result, nil
+		case ctx.Err() != nil:
+			return result, context.Cause(ctx)
+		case !errors.Is(err, errUnreached):
+			return result, err
 		}
 		select {
-		case <-m.sb.Done():
-			return fmt.Errorf("machine ended before its agent answered: %w", sandbox.ErrGone)
 		case <-ctx.Done():
-			return holt.Wrap(holt.KindTimeout, err, "the machine started but its agent does not answer")
+			return result, context.Cause(ctx)
 		case <-time.After(wait):
 		}
 	}

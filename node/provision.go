@@ -134,9 +134,9 @@ func (n *Node) assemble(ctx context.Context, laps *laps, spec hostwire.Spec, r r
 		err = errors.Join(err, n.Release(undo, r.Sandbox))
 	}()
 	unlock := n.volumeLocks.lock(string(spec.Workspace))
-	mounted, err := n.volumes.Mount(ctx, spec.Workspace, u.slot.IDBase())
+	mounted, err := n.volumes.Mount(ctx, spec.Workspace, u.shift)
 	unlock()
-	if err != nil {
+	if err := errors.Join(err, u.unshift()); err != nil {
 		return nil, fmt.Errorf("mount volume: %w", err)
 	}
 	fault.Point("machine.mounted")

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"path/filepath"
-	"time"
 
 	"github.com/holt-ide/holt"
 	"github.com/holt-ide/holt/fault"
@@ -118,17 +117,14 @@ func (n *Node) placeVolume(ctx context.Context, man *snapshot.Manifest, ws holt.
 // equal. A crash before the record is ready costs nothing: the machine is
 // released and made once more.
 func (m *machine) thaw(ctx context.Context, spec hostwire.Spec) error {
-	if err := m.awaitAgent(ctx); err != nil {
-		return err
-	}
 	entropy := make([]byte, 64)
 	rand.Read(entropy)
 	id := make([]byte, 16)
 	rand.Read(id)
 	secret := holt.NewSecret()
-	result, err := m.agent.Thaw(ctx, guestwire.Thaw{
+	result, err := m.meet(ctx, guestwire.Thaw{
 		Secret: secret, Hostname: spec.Name, Name: spec.Name, WorkspaceID: spec.Workspace,
-		MachineID: hex.EncodeToString(id), TimeUnixNano: time.Now().UnixNano(), Entropy: entropy,
+		MachineID: hex.EncodeToString(id), Entropy: entropy,
 	})
 	if err != nil {
 		return fmt.Errorf("thaw machine: %w", err)

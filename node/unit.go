@@ -30,6 +30,7 @@ type unit struct {
 	id       holt.SandboxID // the driver's name of the sandbox
 	kind     kind
 	slot     network.Slot
+	shift    *volume.Shift    // of the slot's IDs
 	prepared sandbox.Prepared // nil in one made to measure
 }
 
@@ -63,6 +64,9 @@ func (n *Node) newUnit(ctx context.Context, k kind) (_ *unit, err error) {
 			err = errors.Join(err, n.dispose(context.WithoutCancel(ctx), u))
 		}
 	}()
+	if u.shift, err = volume.NewShift(slot.IDBase()); err != nil {
+		return nil, err
+	}
 	dir := filepath.Join(n.unitDir(u.id), "agent")
 	if err := os.MkdirAll(dir, 0o711); err != nil {
 		return nil, fmt.Errorf("make unit: %w", err)
@@ -88,7 +92,17 @@ func (n *Node) dispose(ctx context.Context, u *unit) error {
 			return fmt.Errorf("close prepared sandbox: %w", err)
 		}
 	}
-	return errors.Join(n.networks.Put(u.slot), os.RemoveAll(n.unitDir(u.id)))
+	return errors.Join(u.unshift(), n.networks.Put(u.slot), os.RemoveAll(n.unitDir(u.id)))
+}
+
+// unshift gives the shift up, which only the mount needs.
+func (u *unit) unshift() error {
+	if u.shift == nil {
+		return nil
+	}
+	err := u.shift.Close()
+	u.shift = nil
+	return err
 }
 
 func (n *Node) unitsDir() string                   { return filepath.Join(n.cfg.Dir, "units") }

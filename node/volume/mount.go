@@ -66,19 +66,14 @@ func attachLoop(img string) (*os.File, error) {
 }
 
 // mountShifted makes the tree mounted at source appear at target with IDs moved
-// up by base: what belongs to 0 on disk belongs to base under target.
-func mountShifted(source, target string, base uint32) error {
-	ns, err := userNamespace(base)
-	if err != nil {
-		return err
-	}
-	defer ns.Close()
+// up by the base of shift: what belongs to 0 on disk belongs to base under target.
+func mountShifted(source, target string, shift *Shift) error {
 	fd, err := unix.OpenTree(unix.AT_FDCWD, source, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
 	if err != nil {
 		return fmt.Errorf("clone mount: %w", err)
 	}
 	defer unix.Close(fd)
-	attr := &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(ns.Fd())}
+	attr := &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(shift.ns.Fd())}
 	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, attr); err != nil {
 		return fmt.Errorf("shift IDs of mount (Linux 5.12 or newer is needed): %w", err)
 	}
@@ -88,9 +83,27 @@ func mountShifted(source, target string, base uint32) error {
 	return nil
 }
 
-// userNamespace returns a user namespace that maps 65,536 IDs from base. A
-// namespace needs a process to be born; this one blocks on its standard input
-// and ends with this function.
+// Shift is how the IDs in a volume and those on the host belong together.
+type Shift struct {
+	ns *os.File // a user namespace
+}
+
+// NewShift makes the shift that shows 0 to 65,535 in a volume as the range that
+// starts at base. The kernel wants a user namespace for it, and a namespace needs
+// a process to be born, which takes some milliseconds: make it ahead.
+func NewShift(base uint32) (*Shift, error) {
+	ns, err := userNamespace(base)
+	if err != nil {
+		return nil, err
+	}
+	return &Shift{ns: ns}, nil
+}
+
+// Close gives the shift up. Volumes that were mounted with it stay as they are.
+func (s *Shift) Close() error { return s.ns.Close() }
+
+// userNamespace returns a user namespace that maps 65,536 IDs from base. Its
+// first process blocks on its standard input and ends with this function.
 func userNamespace(base uint32) (*os.File, error) {
 	ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: int(base), Size: 65536}}
 	cmd := exec.Command("/bin/cat")

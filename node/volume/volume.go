@@ -76,10 +76,10 @@ func (p *Pool) Create(ctx context.Context, ws holt.WorkspaceID, size int64) erro
 	return nil
 }
 
-// Mount makes the volume's files appear, owned by the ID range that starts at
-// base, and returns the directory that holds [Home] and [Workspace]. A volume
-// that a former process left mounted is mounted anew.
-func (p *Pool) Mount(_ context.Context, ws holt.WorkspaceID, base uint32) (dir string, err error) {
+// Mount makes the volume's files appear with shifted IDs, and returns the directory
+// that holds [Home] and [Workspace]. A volume that a former process left mounted is
+// mounted anew.
+func (p *Pool) Mount(_ context.Context, ws holt.WorkspaceID, shift *Shift) (dir string, err error) {
 	dir = p.mountPoint(ws)
 	if err := p.Unmount(ws); err != nil {
 		return "", err
@@ -101,7 +101,7 @@ func (p *Pool) Mount(_ context.Context, ws holt.WorkspaceID, base uint32) (dir s
 			return "", spaceError(err)
 		}
 	}
-	return dir, mountShifted(plain, dir, base)
+	return dir, mountShifted(plain, dir, shift)
 }
 
 // ensureOwned makes a folder of the guest's user if it is not there.

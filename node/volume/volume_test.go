@@ -55,7 +55,12 @@ func create(t *testing.T, p *volume.Pool, size int64) (holt.WorkspaceID, string)
 
 func mount(t *testing.T, p *volume.Pool, ws holt.WorkspaceID) string {
 	t.Helper()
-	dir, err := p.Mount(t.Context(), ws, base)
+	shift, err := volume.NewShift(base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer shift.Close()
+	dir, err := p.Mount(t.Context(), ws, shift)
 	if err != nil {
 		t.Fatal(err)
 	}

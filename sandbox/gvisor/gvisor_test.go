@@ -139,7 +139,12 @@ func (r *rig) place(t *testing.T, ws holt.WorkspaceID, spec sandbox.Spec) sandbo
 			t.Error(err)
 		}
 	})
-	dir, err := r.volumes.Mount(t.Context(), ws, slot.IDBase())
+	shift, err := volume.NewShift(slot.IDBase())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer shift.Close()
+	dir, err := r.volumes.Mount(t.Context(), ws, shift)
 	if err != nil {
 		t.Fatal(err)
 	}
