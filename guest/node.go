@@ -198,11 +198,16 @@ func (a *Agent) endProcesses(ctx context.Context, grace time.Duration) error {
 }
 
 func (a *Agent) listPorts(w http.ResponseWriter, _ *http.Request) error {
-	list, err := ports.List(proc, uint16(a.port.Load()))
+	list, err := a.listening()
 	if err != nil {
 		return err
 	}
 	return reply(w, list)
+}
+
+// listening returns the ports that listen, without the agent's own.
+func (a *Agent) listening() ([]guestwire.Port, error) {
+	return ports.List(proc, uint16(a.port.Load()))
 }
 
 // dialPort becomes a byte stream to a port on the loopback.

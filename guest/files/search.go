@@ -41,7 +41,7 @@ func (f *Files) Search(ctx context.Context, s guestwire.Search, send func(guestw
 	if _, err := f.Stat(path); err != nil {
 		return false, err
 	}
-	run, err := f.startSearch(s, path)
+	run, err := f.ripgrep(searchArgs(s, path))
 	if err != nil {
 		return false, err
 	}
@@ -68,14 +68,19 @@ func checkSearch(s *guestwire.Search) error {
 		return holt.Invalid("q", "q is missing: give what to search for")
 	case len(s.Query) > maxPattern || strings.ContainsAny(s.Query, "\x00\n"):
 		return holt.Invalidf("q", "q has at most %d bytes and one line", maxPattern)
-	case len(s.Globs) > maxGlobs:
-		return holt.Invalidf("glob", "at most %d globs", maxGlobs)
 	case s.Max < 0 || s.Max > maxMatches:
 		return holt.Invalidf("max", "max is at most %d", maxMatches)
 	case s.Max == 0:
 		s.Max = defaultMatches
 	}
-	for _, g := range s.Globs {
+	return checkGlobs(s.Globs)
+}
+
+func checkGlobs(globs []string) error {
+	if len(globs) > maxGlobs {
+		return holt.Invalidf("glob", "at most %d globs", maxGlobs)
+	}
+	for _, g := range globs {
 		if len(g) > maxPattern || strings.ContainsRune(g, 0) {
 			return holt.Invalidf("glob", "a glob has at most %d bytes", maxPattern)
 		}
@@ -88,20 +93,33 @@ type search struct {
 	out, err *os.File
 }
 
-func (f *Files) startSearch(s guestwire.Search, path string) (*search, error) {
+func searchArgs(s guestwire.Search, path string) []string {
 	args := []string{"rg", "--json", "--no-config", "--hidden", "--glob=!.git", "--max-filesize=16M", "--no-messages"}
 	if !s.Regex {
 		args = append(args, "--fixed-strings")
 	}
-	if s.Case {
+	switch {
+	case s.Case:
 		args = append(args, "--case-sensitive")
-	} else {
+	case s.AnyCase:
+		args = append(args, "--ignore-case")
+	default:
 		args = append(args, "--smart-case")
+	}
+	if s.Word {
+		args = append(args, "--word-regexp")
+	}
+	if s.All {
+		args = append(args, "--no-ignore")
 	}
 	for _, g := range s.Globs {
 		args = append(args, "--glob="+g)
 	}
-	args = append(args, "--", s.Query, path)
+	return append(args, "--", s.Query, path)
+}
+
+// ripgrep starts rg with the user's rights.
+func (f *Files) ripgrep(args []string) (*search, error) {
 	env := f.Account.Env(nil)
 	rg, err := process.Look("rg", env, "/")
 	if errors.Is(err, process.ErrNotFound) {

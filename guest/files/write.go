@@ -184,3 +184,9 @@ func (r *reader) Read(b []byte) (int, error) {
 	}
 	return n, err
 }
+
+// Temporary reports whether a name is that of a file being written.
+func (f *Files) Temporary(name string) bool {
+	ok, _ := filepath.Match(tempPattern, name) // the pattern is sound
+	return ok
+}

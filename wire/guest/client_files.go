@@ -187,6 +187,11 @@ type Search struct {
 	Regex bool
 	Case  bool // match case exactly; else smart case
 	Max   int  // most matches; 0 means 1,000
+
+	// For mux sessions only.
+	AnyCase bool // never match case
+	Word    bool // whole words
+	All     bool // what .gitignore excludes too
 }
 
 // Search calls f for each matching line. It reports whether Max cut the result.

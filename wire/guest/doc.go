@@ -69,6 +69,32 @@
 // epoch=EPOCH. A file that cannot be edited so is answered 501 with the reason in
 // [ReasonHeader].
 //
+// # Mux session
+//
+// GET /v1/mux: one socket for all that a page asks of the files: see [MuxOp]. A
+// packet is one binary message: a type byte, the number of a stream (u32) and a
+// payload. Stream 0 is the session itself. Unknown types are refused.
+//
+//	type  name     direction    payload
+//	0x20  open     page→agent   JSON MuxRequest: begins the stream; its number is not in use
+//	0x21  data     both         bytes (1..)
+//	0x22  end      both         none: no more data this way
+//	0x23  cancel   page→agent   none: what is under way stops, and nothing more is sent but fail
+//	0x24  credit   both         u32: so many more payload bytes of data and item may be sent
+//	0x25  item     agent→page   JSON MuxItem
+//	0x26  result   agent→page   JSON: the last packet of a stream that worked
+//	0x27  fail     agent→page   JSON ErrorBody: the last packet of one that did not
+//	0x28  ping     page→agent   8 bytes
+//	0x29  pong     agent→page   the same 8 bytes
+//	0x2a  welcome  agent→page   JSON MuxWelcome: the first packet
+//
+// Flow control is per stream and direction: a sender begins with [Window] bytes and
+// gets more by credit, so that a stream whose reader is slow holds up no other. What
+// is sent beyond that ends the session. A write that was cancelled, or whose
+// connection broke before its end, changes nothing. With readonly=1 every operation that
+// writes is refused. A client that hears nothing for long asks with ping; the agent
+// drops a session that said nothing for five minutes.
+//
 // # Version history
 //
 //	1  first version

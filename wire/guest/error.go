@@ -17,6 +17,10 @@ import (
 // If-None-Match. Its status is 412 and not 409.
 var ErrPrecondition = errors.New("precondition failed")
 
+// FieldPrecondition is the field of an [ErrorBody] in a mux session, which has no
+// status, for [ErrPrecondition].
+const FieldPrecondition = "if_match"
+
 // Status returns the HTTP status of err: that of its kind, or 412 for
 // [ErrPrecondition].
 func Status(err error) int {

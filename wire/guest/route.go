@@ -34,6 +34,7 @@ const (
 	RouteFileWatch      = "file-watch"
 	RouteFileSearch     = "file-search"
 	RouteDocument       = "document"
+	RouteMux            = "mux"
 	RoutePorts          = "ports"
 	RoutePortDial       = "port-dial"
 	RouteStats          = "stats"
@@ -66,6 +67,7 @@ func Routes() []Route {
 		{RouteFileWatch, http.MethodGet, "/v1/files/watch", true, true},
 		{RouteFileSearch, http.MethodGet, "/v1/files/search", true, false},
 		{RouteDocument, http.MethodGet, "/v1/document", true, true},
+		{RouteMux, http.MethodGet, "/v1/mux", true, true},
 		{RoutePorts, http.MethodGet, "/v1/ports", true, false},
 		{RoutePortDial, http.MethodGet, "/v1/ports/{port}/dial", false, true},
 		{RouteStats, http.MethodGet, "/v1/stats", false, false},
