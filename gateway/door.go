@@ -27,8 +27,11 @@ const (
 
 var requestIDRE = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
-// pageCSP lets our pages run our own scripts and nothing else.
-const pageCSP = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self'; " +
+// pageCSP lets our pages run our own scripts and nothing else. Compiling
+// WebAssembly is allowed, which is no way to make a script of a string: the
+// workbench's regular expressions are such a module.
+const pageCSP = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self' blob:; style-src 'self' 'unsafe-inline'; " +
+	"img-src 'self' data: blob:; media-src 'self' data:; font-src 'self'; " +
 	"connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 
 // ServeHTTP names the request, logs it, catches panics, and sends it to the
