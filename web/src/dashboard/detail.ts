@@ -24,6 +24,7 @@ export class Detail {
   private readonly message = byId('detail-message');
   private readonly facts = byId('detail-facts');
   private readonly actions = byId('actions');
+  private readonly editor = el('a', { className: 'button', textContent: 'Open editor' });
   private readonly buttons = new Map<Verb, HTMLButtonElement>();
   private readonly confirm = byId<HTMLDialogElement>('confirm');
   private shown: string | undefined;
@@ -31,6 +32,7 @@ export class Detail {
   private ports: Ports | undefined;
 
   constructor(private readonly store: Store) {
+    this.actions.append(this.editor);
     for (const v of Object.keys(titles) as Verb[]) {
       const b = el('button', { textContent: titles[v], type: 'button' });
       if (v === 'delete') b.className = 'danger';
@@ -55,6 +57,7 @@ export class Detail {
     setText(this.message, w.message ?? '');
     this.message.hidden = !w.message;
     setText(this.facts, facts(w));
+    this.editor.href = `/workspace/${encodeURIComponent(w.name)}`;
     const possible = verbs(w);
     for (const [v, b] of this.buttons) {
       b.hidden = !possible.includes(v);

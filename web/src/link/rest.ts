@@ -81,7 +81,20 @@ export async function ports(id: string): Promise<Schemas['Port'][]> {
 export interface Terminal {
   id: string;
   name?: string;
+  pid?: number;
+  cols?: number;
+  rows?: number;
   exit?: { code: number; signal?: string };
+}
+
+/** What a terminal is to be. Without cmd it is a login shell. */
+export interface NewTerminal {
+  name?: string;
+  cols?: number;
+  rows?: number;
+  cwd?: string;
+  cmd?: string[];
+  env?: Record<string, string>;
 }
 
 const guestPath = (id: string): string => `/w/${encodeURIComponent(id)}/v1`;
@@ -91,7 +104,8 @@ export async function terminals(id: string): Promise<Terminal[]> {
   return (await call<Terminal[] | null>('GET', `${guestPath(id)}/terminals?wake=no`)) ?? [];
 }
 
-export const createTerminal = (id: string): Promise<Terminal> => call('POST', `${guestPath(id)}/terminals`, {});
+export const createTerminal = (id: string, t: NewTerminal = {}): Promise<Terminal> =>
+  call('POST', `${guestPath(id)}/terminals`, t);
 
 export const deleteTerminal = (id: string, terminal: string): Promise<void> =>
   call('DELETE', `${guestPath(id)}/terminals/${encodeURIComponent(terminal)}?wake=no`);

@@ -30,6 +30,8 @@ export class TerminalLink {
     private readonly screen: Screen,
     /** Whether the machine runs or is about to. */
     private readonly mayReturn: () => boolean,
+    /** Whether a shell is started where the terminal does not exist. */
+    private readonly options: { create: boolean } = { create: true },
   ) {}
 
   /** Connects now. With wake, a sleeping workspace is woken. */
@@ -39,7 +41,8 @@ export class TerminalLink {
     this.drop();
     this.set('connecting');
     const { cols, rows } = this.screen.size();
-    const q = new URLSearchParams({ create: '1', cols: String(cols), rows: String(rows) });
+    const q = new URLSearchParams({ cols: String(cols), rows: String(rows) });
+    if (this.options.create) q.set('create', '1');
     if (this.position.next !== undefined) q.set('since', String(this.position.next));
     if (!wake) q.set('wake', 'no');
     const scheme = location.protocol === 'https:' ? 'wss' : 'ws';
