@@ -1,5 +1,5 @@
 import { defineConfig, type Plugin } from 'vite';
-import { compress } from './build/compress';
+import { compress } from './build/compress.ts';
 
 /** The workbench registers its style sheets itself, as text: they apply to the parts that are loaded. */
 function workbenchStyles(): Plugin {
@@ -15,7 +15,7 @@ function workbenchStyles(): Plugin {
 }
 
 export default defineConfig({
-  plugins: [workbenchStyles(), compress('dist/assets')],
+  plugins: [workbenchStyles(), ...(process.env.HOLT_WEB_RAW ? [] : [compress('dist/assets')])],
   build: {
     target: 'es2023',
     sourcemap: false,
@@ -23,13 +23,7 @@ export default defineConfig({
     assetsInlineLimit: 0,
     chunkSizeWarningLimit: 20_000,
     reportCompressedSize: false,
-    rolldownOptions: {
-      input: ['index.html', 'workbench.html'],
-      output: {
-        // The workbench apart from our own code: its file keeps its name, and its place in every cache, until its version changes.
-        codeSplitting: { groups: [{ name: 'vscode', test: /node_modules[\\/]@codingame[\\/]/ }] },
-      },
-    },
+    rolldownOptions: { input: ['index.html', 'workbench.html'] },
   },
   worker: { format: 'es', plugins: () => [workbenchStyles()] },
 });
