@@ -7,6 +7,9 @@
 //	ROOT/ID/pages.img       memory,
 //	ROOT/ID/pages_meta.img  and where each page belongs
 //	ROOT/ID/volume.img      the copy of the workspace's volume, sparse
+//	ROOT/ID/stored          says where else the snapshot is kept, see [Place]
+//	ROOT/ID/evicted         says that it is kept there only: the runtime's files and
+//	                        the volume are gone, or going
 //	ROOT/.ID.tmp/           a snapshot under construction; removed by [Open]
 //
 // # The manifest, version 1
@@ -27,7 +30,8 @@
 // its files are flushed, then read back for their sums, the manifest is written
 // durably, and the directory is renamed. A crash leaves either the whole snapshot
 // or garbage under a temporary name.
+// An evicted snapshot is gone here for good; what is left of it is the manifest, by
+// which a copy from elsewhere can be told to be the same.
 //
-// A later issue replaces this form by deduplicated chunks in object storage; the
-// manifest's version tells them apart.
+// Package snapshot/chunk is the other form, deduplicated in object storage.
 package snapshot

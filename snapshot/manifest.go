@@ -37,11 +37,19 @@ type Manifest struct {
 	Toolchain string       `json:"toolchain"` // hash of the runtime build
 	Agent     string       `json:"agent"`     // hash of the guest agent, which is mapped in the memory
 	Image     holt.ImageID `json:"image"`
+	Host      *Host        `json:"host,omitempty"` // nil in a manifest that is older than the field
 
 	// Secret is the frozen agent's; the first thing after a restore is to replace it.
 	Secret string `json:"secret"`
 
 	Files []File `json:"files"`
+}
+
+// Host is what the memory of a machine may depend on beside its runtime.
+type Host struct {
+	Arch   string   `json:"arch"`   // "amd64"
+	CPU    []string `json:"cpu"`    // features that a guest may have found, sorted
+	Kernel string   `json:"kernel"` // release, for whoever looks for a cause
 }
 
 // File is one file of a snapshot.

@@ -25,7 +25,8 @@ import (
 // concurrently for different snapshots.
 type Store struct{ root string }
 
-// Open prepares the directory and removes unfinished snapshots.
+// Open prepares the directory, removes unfinished snapshots, and ends evictions that
+// were cut short.
 func Open(root string) (*Store, error) {
 	if err := durable.MkdirAll(root, 0o711); err != nil {
 		return nil, fmt.Errorf("make snapshot directory: %w", err)
@@ -41,7 +42,19 @@ func Open(root string) (*Store, error) {
 			}
 		}
 	}
-	return &Store{root: root}, nil
+	s := &Store{root: root}
+	ids, err := s.List()
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range ids {
+		if s.Evicted(id) {
+			if err := s.clear(id); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return s, nil
 }
 
 // Draft is a snapshot under construction.

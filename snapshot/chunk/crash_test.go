@@ -118,6 +118,10 @@ func TestCrashAtEveryOperation(t *testing.T) {
 			_, err := save(ctx, s, chunk.New{ID: "third", Workspace: "ws", Parent: "second"}, third)
 			return err
 		}, []holt.SnapshotID{"first", "second"}},
+		"copy": {func(ctx context.Context, s *chunk.Store) error {
+			_, err := s.Copy(ctx, "first", chunk.New{ID: "copy", Workspace: "ws-2"})
+			return err
+		}, []holt.SnapshotID{"first", "second"}},
 		"delete and collect": {func(ctx context.Context, s *chunk.Store) error {
 			if err := s.Delete(ctx, "first"); err != nil {
 				return err
@@ -156,6 +160,7 @@ func TestCrashAtEveryOperation(t *testing.T) {
 					} else {
 						all["first"] = base.first
 					}
+					all["copy"] = all["first"]
 					c := newCrasher(p.objects)
 					cfg := p.cfg
 					cfg.Objects = c

@@ -219,3 +219,37 @@ func TestRepair(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A copy needs nothing of its source, costs no chunk, and can be of another workspace.
+func TestCopyIsIndependent(t *testing.T) {
+	p := newPair(t)
+	s, ctx := open(t, p.cfg), t.Context()
+	m, err := s.Copy(ctx, "first", chunk.New{ID: "copy", Workspace: "other", Label: "mine"})
+	if err != nil || m.Stats.Stored != 0 || m.Stats.New != 0 || m.Workspace != "other" || m.Label != "mine" {
+		t.Fatalf("%+v, %v", m, err)
+	}
+	if _, err := s.Copy(ctx, "first", chunk.New{ID: "copy"}); !holt.IsKind(err, holt.KindConflict) {
+		t.Errorf("the same name twice: %v", err)
+	}
+	if _, err := s.Copy(ctx, "nothing", chunk.New{ID: "copy-2"}); !holt.IsKind(err, holt.KindNotFound) {
+		t.Errorf("a copy of nothing: %v", err)
+	}
+	if err := s.Delete(ctx, "first"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Collect(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := check(ctx, s, "copy", p.first); err != nil {
+		t.Errorf("after its source is gone: %v", err)
+	}
+	if err := s.MarkDamaged(ctx, "copy", "a chunk"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Copy(ctx, "copy", chunk.New{ID: "copy-3"}); !holt.IsKind(err, holt.KindCorrupt) {
+		t.Errorf("a copy of a damaged one: %v", err)
+	}
+	if c, err := s.Collect(ctx); err != nil || c.Objects != 0 {
+		t.Errorf("refused copies left something: %+v, %v", c, err)
+	}
+}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
@@ -34,8 +33,8 @@ type block struct {
 	result         chan []packed // one value, or closed after an error
 }
 
-// Add adds a file of size bytes. It reads r in parallel, holes of an [os.File] not
-// at all, and every byte once; r must not change meanwhile. The name is 1 to 128
+// Add adds a file of size bytes. It reads r in parallel, holes of a file (what
+// has a method Fd, such as [os.File]) not at all, and every byte once; r must not change meanwhile. The name is 1 to 128
 // of [A-Za-z0-9._-], without a dot in front.
 func (w *Writer) Add(ctx context.Context, name string, r io.ReaderAt, size int64) error {
 	if !fileRE.MatchString(name) || size < 0 || size > maxSize || w.index.file(name) != nil || len(w.index.files) == maxFiles {
@@ -94,7 +93,7 @@ type extent struct{ from, to int64 }
 
 // dataRanges returns where r may hold anything but zeros.
 func dataRanges(r io.ReaderAt, size int64) ([]extent, error) {
-	f, ok := r.(*os.File)
+	f, ok := r.(interface{ Fd() uintptr })
 	if !ok {
 		return []extent{{0, size}}, nil
 	}

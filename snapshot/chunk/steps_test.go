@@ -214,6 +214,18 @@ func (w *world) step() {
 		if !w.failed("compact", err) && done.Snapshots > 0 {
 			w.counts["compacted"]++
 		}
+	case what < 88: // a snapshot is copied
+		id := w.some()
+		if id == "" {
+			return
+		}
+		w.counts["copy"]++
+		to := chunk.New{ID: holt.NewSnapshotID(), Workspace: "ws-copies"}
+		if _, err := w.s.Copy(ctx, id, to); w.failed("copy", err) {
+			w.maybe[to.ID] = w.want[id]
+			return
+		}
+		w.want[to.ID] = w.want[id]
 	case what < 95: // somebody reads
 		id := w.some()
 		if id == "" {
@@ -277,7 +289,7 @@ func TestTenThousandSteps(t *testing.T) {
 	}
 	w.rest()
 	t.Logf("steps: %v", w.counts)
-	for _, what := range []string{"commit", "delete", "collect", "compacted", "crash"} {
+	for _, what := range []string{"commit", "delete", "collect", "compacted", "copy", "crash"} {
 		if w.counts[what] < 50 {
 			t.Errorf("only %d times: %s", w.counts[what], what)
 		}
