@@ -40,6 +40,25 @@ type Snapshot struct {
 	CreatedAt time.Time `json:"created_at" doc:"When the machine was frozen"`
 }
 
+// KeptSnapshot is one of a workspace's snapshots and where it is.
+type KeptSnapshot struct {
+	ID          string    `json:"id"`
+	Label       string    `json:"label,omitempty" doc:"Of the checkpoint that it is"`
+	Current     bool      `json:"current,omitempty" doc:"The workspace resumes from it"`
+	Bytes       int64     `json:"bytes" doc:"Size of its files"`
+	StoredBytes int64     `json:"stored_bytes" doc:"Bytes that it added to the store"`
+	On          []string  `json:"on" doc:"Where its files are: node, store, or both"`
+	CreatedAt   time.Time `json:"created_at" doc:"When the machine was frozen"`
+	DurableAt   time.Time `json:"durable_at,omitzero" doc:"When all of it had been read back from the store; absent before that"`
+	Damage      string    `json:"damage,omitempty" doc:"What was found damaged in it"`
+}
+
+// KeptSnapshotList is the snapshots of a workspace, latest first.
+type KeptSnapshotList struct {
+	Items   []KeptSnapshot `json:"items"`
+	Trouble string         `json:"trouble,omitempty" doc:"Why one of them is not durable yet"`
+}
+
 // StateChange is one step in the life of a workspace.
 type StateChange struct {
 	Seq    int64     `json:"seq" doc:"Number of the event"`

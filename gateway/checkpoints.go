@@ -7,6 +7,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/holt-ide/holt/api"
+	"github.com/holt-ide/holt/meta"
 )
 
 func (g *Gateway) registerCheckpoints(rest huma.API) {
@@ -15,6 +16,7 @@ func (g *Gateway) registerCheckpoints(rest huma.API) {
 	op(rest, "GET", path, "list-checkpoints", "List the checkpoints of a workspace", g.listCheckpoints)
 	op(rest, "DELETE", path+"/{label}", "delete-checkpoint", "Remove a checkpoint", g.deleteCheckpoint)
 	op(rest, "POST", path+"/{label}/verify", "verify-checkpoint", "Read every byte of a checkpoint", g.verifyCheckpoint)
+	op(rest, "GET", "/workspaces/{workspace}/snapshots", "list-snapshots", "List the snapshots of a workspace and where they are", g.listSnapshots)
 	op(rest, "POST", "/workspaces/{workspace}/rollback", "rollback-workspace", "Bring a workspace back to a checkpoint and let it run on from there", g.rollback)
 }
 
@@ -46,6 +48,27 @@ func (g *Gateway) listCheckpoints(ctx context.Context, in *Named) (*answer[api.C
 		out.Items = append(out.Items, toCheckpoint(c))
 	}
 	return &answer[api.CheckpointList]{out}, nil
+}
+
+// KeptSnapshot is one snapshot of a workspace and where it is.
+type KeptSnapshot struct {
+	meta.Snapshot
+	Label   string // of the checkpoint that it is, or ""
+	Current bool   // the workspace resumes from it
+	OnNode  bool   // its files are on the node
+	InStore bool   // the store has it
+}
+
+func (g *Gateway) listSnapshots(ctx context.Context, in *Named) (*answer[api.KeptSnapshotList], error) {
+	line, trouble, err := g.cfg.Workspaces.Line(ctx, in.Workspace)
+	if err != nil {
+		return nil, err
+	}
+	out := api.KeptSnapshotList{Items: make([]api.KeptSnapshot, 0, len(line)), Trouble: trouble}
+	for _, s := range line {
+		out.Items = append(out.Items, toKept(s))
+	}
+	return &answer[api.KeptSnapshotList]{out}, nil
 }
 
 func (g *Gateway) deleteCheckpoint(ctx context.Context, in *Labelled) (*struct{}, error) {

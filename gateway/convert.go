@@ -54,6 +54,20 @@ func toCheckpoint(c meta.Checkpoint) api.Checkpoint {
 	}
 }
 
+func toKept(s KeptSnapshot) api.KeptSnapshot {
+	on := []string{}
+	if s.OnNode {
+		on = append(on, "node")
+	}
+	if s.InStore {
+		on = append(on, "store")
+	}
+	return api.KeptSnapshot{
+		ID: string(s.ID), Label: s.Label, Current: s.Current, Bytes: s.Bytes, StoredBytes: s.Stored, On: on,
+		CreatedAt: s.CreatedAt, DurableAt: s.DurableAt, Damage: s.Damage,
+	}
+}
+
 func toToken(t meta.Token) api.Token {
 	return api.Token{
 		ID: t.ID, Name: t.Name, Scope: string(t.Scope), User: string(t.Owner),

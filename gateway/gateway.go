@@ -54,6 +54,9 @@ type Workspaces interface {
 	VerifyCheckpoint(ctx context.Context, nameOrID, label string) (meta.Checkpoint, error)
 	// RemoveCheckpoint removes one.
 	RemoveCheckpoint(ctx context.Context, nameOrID, label string) error
+	// Line lists the snapshots of a workspace, the latest first, and why one of them
+	// is not durable yet, or "".
+	Line(ctx context.Context, nameOrID string) ([]KeptSnapshot, string, error)
 	// Rollback asks for a workspace to go back to a checkpoint.
 	Rollback(ctx context.Context, nameOrID, label string) (meta.Workspace, error)
 	// Delete starts a removal. A running workspace without force is KindConflict.

@@ -54,7 +54,7 @@ func (m *machine) freeze(ctx context.Context, draft *snapshot.Draft, keep bool) 
 	if err != nil {
 		return nil, fmt.Errorf("measure machine: %w", err)
 	}
-	if err := m.node.checkSpace(stats.Memory + 16*holt.MiB); err != nil {
+	if err := m.node.makeSpace(stats.Memory + 16*holt.MiB); err != nil {
 		return nil, err
 	}
 	// Flush while the machine still runs, so that little is left for the pause.
@@ -94,6 +94,7 @@ func (m *machine) freeze(ctx context.Context, draft *snapshot.Draft, keep bool) 
 	man := &snapshot.Manifest{
 		Workspace: r.Workspace, CreatedAt: begin, Driver: m.node.driver.Capabilities().Name,
 		Toolchain: m.sb.Spec().Toolchain, Agent: r.Agent, Image: r.Image, Secret: r.Secret,
+		Host: &m.node.host,
 	}
 	if keep {
 		if err := m.unfreeze(ctx); err != nil {

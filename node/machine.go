@@ -30,7 +30,8 @@ type machine struct {
 	mu       sync.Mutex
 	rec      record
 	frozen   bool
-	leaving  bool // it is being released: its end is no news
+	leaving  bool   // it is being released: its end is no news
+	fate     string // why it is being ended by this node, for its user; or ""
 	activity tracker
 }
 

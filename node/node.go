@@ -14,6 +14,7 @@ import (
 
 	"github.com/holt-ide/holt"
 	"github.com/holt-ide/holt/durable"
+	"github.com/holt-ide/holt/node/depot"
 	"github.com/holt-ide/holt/node/network"
 	"github.com/holt-ide/holt/node/volume"
 	"github.com/holt-ide/holt/sandbox"
@@ -59,6 +60,12 @@ type Config struct {
 	// cannot prepare.
 	Prepared int
 
+	// Store reaches the object storage that keeps snapshots; nil means none. See
+	// [depot.Config] for it and the next two.
+	Store      func(ctx context.Context) (depot.Objects, error)
+	StoreOwner string
+	RawLimit   int64
+
 	// Sample is how often machines are looked at: 5 s when zero.
 	Sample time.Duration
 
@@ -75,7 +82,8 @@ type Node struct {
 	driver    sandbox.Driver
 	volumes   *volume.Pool
 	networks  *network.Pool
-	snapshots *snapshot.Store
+	snapshots *depot.Depot
+	host      snapshot.Host
 	tools     toolbox.Dir
 	agent     string // hash of the agent for new machines
 	reserve   *reserve
@@ -125,11 +133,18 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if n.volumes, err = volume.Open(ctx, volume.Config{Dir: cfg.Dir, Size: cfg.PoolSize, Log: cfg.Log}); err != nil {
 		return nil, fmt.Errorf("open volumes: %w", err)
 	}
-	if n.snapshots, err = snapshot.Open(filepath.Join(n.volumes.Root(), "snapshots")); err != nil {
-		return nil, fmt.Errorf("open snapshots: %w", err)
+	if n.host, err = thisHost(); err != nil {
+		return nil, err
+	}
+	n.reserve = newReserve(n, cfg.Prepared)
+	n.snapshots, err = depot.Open(depot.Config{
+		Root: filepath.Join(n.volumes.Root(), "snapshots"), Mounts: filepath.Join(cfg.Dir, "lazy"), Connect: cfg.Store, Owner: cfg.StoreOwner,
+		RawLimit: cfg.RawLimit, Space: n.volumes.Free, Busy: n.reserve.isBusy, Log: cfg.Log,
+	})
+	if err != nil {
+		return nil, err
 	}
 	n.run, n.stop = context.WithCancel(context.WithoutCancel(ctx))
-	n.reserve = newReserve(n, cfg.Prepared)
 	if err := n.adopt(ctx); err != nil {
 		n.stop()
 		n.wg.Wait()
@@ -137,6 +152,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	}
 	n.wg.Go(n.sampleLoop)
 	n.wg.Go(n.reserve.run)
+	n.wg.Go(func() { n.snapshots.Run(n.run) })
 	return n, nil
 }
 
@@ -167,7 +183,10 @@ func (n *Node) adopt(ctx context.Context) error {
 	}
 	for _, sb := range live {
 		r, ok := byUnit[sb.Spec().ID]
-		if !ok || !r.Ready {
+		if !ok || !r.Ready || r.Loading {
+			if r.Loading {
+				n.log.Warn("a machine whose memory was still being fetched is given up", "sandbox", r.Sandbox, "workspace", r.Workspace)
+			}
 			if err := sb.Close(ctx); err != nil {
 				return fmt.Errorf("close unfinished sandbox: %w", err)
 			}
@@ -258,6 +277,11 @@ func (n *Node) Inventory(context.Context) (hostwire.Inventory, error) {
 	n.mu.Unlock()
 	var err, err2 error
 	inv.Snapshots, err = n.snapshots.List()
+	for _, id := range inv.Snapshots {
+		if n.snapshots.Evicted(id) {
+			inv.Evicted = append(inv.Evicted, id)
+		}
+	}
 	inv.Volumes, err2 = n.volumes.List()
 	return inv, errors.Join(err, err2)
 }

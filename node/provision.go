@@ -35,7 +35,7 @@ func (n *Node) Provision(ctx context.Context, spec hostwire.Spec) error {
 	if done, err := n.already(spec); done || err != nil {
 		return err
 	}
-	if err := n.checkSpace(0); err != nil {
+	if err := n.makeSpace(0); err != nil {
 		return err
 	}
 	laps := newLaps()
@@ -86,6 +86,18 @@ func (n *Node) already(spec hostwire.Spec) (bool, error) {
 		return false, err
 	}
 	return false, n.Release(n.run, spec.Sandbox)
+}
+
+// makeSpace is checkSpace after giving up what can be fetched again, if that helps.
+func (n *Node) makeSpace(need int64) error {
+	err := n.checkSpace(need)
+	if !holt.IsKind(err, holt.KindNoSpace) {
+		return err
+	}
+	if freed, terr := n.snapshots.Trim(need); terr != nil || freed == 0 {
+		return errors.Join(err, terr)
+	}
+	return n.checkSpace(need)
 }
 
 // checkSpace refuses new machines when the pool is nearly full, or a snapshot

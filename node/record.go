@@ -31,6 +31,7 @@ type record struct {
 	Ready     bool             `json:"ready"`  // the machine was handed over; without it the record is garbage
 	Event     uint64           `json:"event"`  // number of the last guest event passed on
 	MadeAt    time.Time        `json:"made_at"`
+	Loading   bool             `json:"loading,omitempty"` // its memory still comes from a mount of this process: it ends with it
 }
 
 // unit returns the driver's name of the sandbox. Records of the first version

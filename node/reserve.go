@@ -95,6 +95,13 @@ func (r *reserve) making() (done func()) {
 	}
 }
 
+// isBusy reports whether a machine is being made or frozen.
+func (r *reserve) isBusy() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.busy > 0
+}
+
 func (r *reserve) wake() {
 	select {
 	case r.kick <- struct{}{}:

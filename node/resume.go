@@ -31,7 +31,15 @@ func (n *Node) Resume(ctx context.Context, spec hostwire.Spec, snap holt.Snapsho
 	if !n.tools.Has(man.Agent, agentName) {
 		return holt.Errorf(holt.KindUnsupported, "snapshot %s needs the guest agent %.12s, which is not on this machine any more", snap, man.Agent)
 	}
+	if err := n.suits(man); err != nil {
+		return err
+	}
 	defer n.reserve.making()()
+	return n.resumeAny(ctx, spec, man)
+}
+
+// resumeRaw resumes from raw files.
+func (n *Node) resumeRaw(ctx context.Context, spec hostwire.Spec, man *snapshot.Manifest) error {
 	laps := newLaps()
 	// The volume's copy is placed only when it is known to be whole. The memory is
 	// verified while the sandbox is being made of it: a damaged one starts, where
@@ -45,12 +53,8 @@ func (n *Node) Resume(ctx context.Context, spec hostwire.Spec, snap holt.Snapsho
 	defer stop()
 	flushed := make(chan error, 1)
 	go func() { flushed <- placed.Flush() }() // before anybody gives the snapshot up
-	r := record{
-		Sandbox: spec.Sandbox, Workspace: spec.Workspace, Name: spec.Name, Image: man.Image,
-		Limits: spec.Limits, Agent: man.Agent, Secret: man.Secret,
-	}
-	m, err := n.assemble(ctx, laps, spec, r, man.Toolchain, func(ctx context.Context, u *unit, mounted string) (sandbox.Sandbox, error) {
-		return n.restore(ctx, u, mounted, n.snapshots.Dir(snap))
+	m, err := n.assemble(ctx, laps, spec, recordOf(spec, man), man.Toolchain, func(ctx context.Context, u *unit, mounted string) (sandbox.Sandbox, error) {
+		return n.restore(ctx, u, mounted, n.snapshots.Dir(man.ID))
 	})
 	if err != nil {
 		if damaged := memory(); damaged != nil {
@@ -69,6 +73,14 @@ func (n *Node) Resume(ctx context.Context, spec hostwire.Spec, snap holt.Snapsho
 	}
 	laps.lap("flush")
 	return n.handOver(ctx, laps, m, err)
+}
+
+// recordOf returns the record of a machine that is made from a snapshot.
+func recordOf(spec hostwire.Spec, man *snapshot.Manifest) record {
+	return record{
+		Sandbox: spec.Sandbox, Workspace: spec.Workspace, Name: spec.Name, Image: man.Image,
+		Limits: spec.Limits, Agent: man.Agent, Secret: man.Secret,
+	}
 }
 
 // verifyMemory starts to verify every file of a snapshot but the volume. The
@@ -90,14 +102,28 @@ func (n *Node) verifyMemory(ctx context.Context, man *snapshot.Manifest) (result
 	return func() error { <-done; return err }, func() { cancel(); <-done }
 }
 
-// placeVolume makes the workspace's volume that of a snapshot, which it verifies.
-func (n *Node) placeVolume(ctx context.Context, man *snapshot.Manifest, ws holt.WorkspaceID) (*volume.Staged, error) {
+// stageVolume makes a verified copy of a snapshot's volume, from wherever it is.
+func (n *Node) stageVolume(ctx context.Context, man *snapshot.Manifest, ws holt.WorkspaceID) (*volume.Staged, error) {
+	here, release := n.snapshots.Raw(man.ID)
+	defer release()
+	if !here {
+		return n.fetchVolume(ctx, man, ws)
+	}
 	if err := n.snapshots.Verify(ctx, man, snapshot.VolumeName); err != nil {
 		return nil, err
 	}
 	staged, err := n.volumes.Stage(filepath.Join(n.snapshots.Dir(man.ID), snapshot.VolumeName), ws)
 	if err != nil {
 		return nil, fmt.Errorf("copy volume: %w", err)
+	}
+	return staged, nil
+}
+
+// placeVolume makes the workspace's volume that of a snapshot, which it verifies.
+func (n *Node) placeVolume(ctx context.Context, man *snapshot.Manifest, ws holt.WorkspaceID) (*volume.Staged, error) {
+	staged, err := n.stageVolume(ctx, man, ws)
+	if err != nil {
+		return nil, err
 	}
 	defer staged.Abort()
 	fault.Point("resume.verified")
@@ -154,7 +180,7 @@ func (n *Node) VerifySnapshot(ctx context.Context, snap holt.SnapshotID) error {
 	if err != nil {
 		return err
 	}
-	return n.snapshots.Verify(ctx, man)
+	return n.snapshots.VerifyAll(ctx, man)
 }
 
 // DiscardSnapshot removes a snapshot; see package workspace.
@@ -181,6 +207,9 @@ func (n *Node) RestoreVolume(ctx context.Context, snap holt.SnapshotID, ws holt.
 		return err
 	}
 	placed, err := n.placeVolume(ctx, man, ws)
+	if n.dropDamaged(man.ID, err) {
+		placed, err = n.placeVolume(ctx, man, ws)
+	}
 	if err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ func (m *machine) watchEnd(ctx context.Context) {
 	case <-m.sb.Done():
 	}
 	m.mu.Lock()
-	expected := m.leaving
+	expected, fate := m.leaving, m.fate
 	m.mu.Unlock()
 	if expected || ctx.Err() != nil {
 		return
@@ -30,6 +30,9 @@ func (m *machine) watchEnd(ctx context.Context) {
 	name, text := "exited", "the machine ended by itself"
 	if s, err := m.sb.Stats(ctx); err == nil && s.OOMKills > 0 {
 		name, text = string(guestwire.EventMemoryLimit), fmt.Sprintf("the machine ended: it used all of its memory (%s)", holt.FormatSize(m.snapshotRecord().Limits.Memory))
+	}
+	if fate != "" {
+		name, text = "memory-lost", fate
 	}
 	m.conns.closeAll()
 	m.node.notify(m, name, text, true)

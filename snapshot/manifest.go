@@ -22,8 +22,8 @@ const (
 	VolumeName   = "volume.img"
 )
 
-// maxManifest bounds what is read of a manifest: sums for 4 TiB and more.
-const maxManifest = 64 << 20
+// MaxManifest bounds what is read of a manifest: sums for 4 TiB and more.
+const MaxManifest = 64 << 20
 
 // Manifest describes one snapshot.
 type Manifest struct {

@@ -205,7 +205,7 @@ func (s *Store) Get(id holt.SnapshotID) (*Manifest, error) {
 		return nil, fmt.Errorf("open manifest: %w", err)
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxManifest))
+	data, err := io.ReadAll(io.LimitReader(f, MaxManifest))
 	if err != nil {
 		return nil, fmt.Errorf("read manifest: %w", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/holt-ide/holt"
@@ -15,6 +16,9 @@ const (
 	maxRestarts   = 5
 	restartWindow = 10 * time.Minute
 )
+
+// damagedText begins the message of a workspace whose snapshot was of no use at all.
+const damagedText = "the snapshot is damaged ("
 
 // provision boots a machine from image and volume.
 func (m *Manager) provision(ctx context.Context, w meta.Workspace) error {
@@ -61,6 +65,9 @@ func (m *Manager) discard(ctx context.Context, ws holt.WorkspaceID, id holt.Snap
 	if err != nil && ctx.Err() == nil {
 		m.cfg.Log.Warn("discard snapshot", "snapshot", id, "err", err)
 	}
+	if kept {
+		m.wakeKeeper()
+	}
 	m.cfg.Fault("discard.after")
 }
 
@@ -76,13 +83,20 @@ func (m *Manager) resume(ctx context.Context, w meta.Workspace) error {
 	defer leave()
 	m.cfg.Fault("resume.before")
 	err = m.cfg.Node.Resume(ctx, spec(w), w.Snapshot)
+	if m.refetched(ctx, w, err) {
+		err = m.cfg.Node.Resume(ctx, spec(w), w.Snapshot)
+	}
 	m.cfg.Fault("resume.after")
 	switch kind := holt.KindOf(err); {
 	case err == nil:
-		return m.running(ctx, w, "resume", "")
+		message := ""
+		if strings.HasPrefix(w.Message, damagedText) {
+			message = w.Message // it is an older snapshot that was resumed
+		}
+		return m.running(ctx, w, "resume", message)
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
-	case kind == holt.KindCorrupt, kind == holt.KindNotFound:
+	case kind == holt.KindCorrupt, kind == holt.KindNotFound, kind == holt.KindUnsupported:
 		return m.fallBack(ctx, w, err)
 	case kind.Retryable(), kind == holt.KindNoSpace:
 		// The snapshot is good: after many attempts the workspace fails and
@@ -94,8 +108,33 @@ func (m *Manager) resume(ctx context.Context, w meta.Workspace) error {
 	return m.failed(ctx, w, "resume", "the machine could not be resumed", err)
 }
 
+// refetched reports whether what the node has of a snapshot, which err says is lost
+// or damaged, was replaced by what the store has.
+func (m *Manager) refetched(ctx context.Context, w meta.Workspace, err error) bool {
+	if m.cfg.Snapshots == nil || !holt.IsKind(err, holt.KindCorrupt) && !holt.IsKind(err, holt.KindNotFound) {
+		return false
+	}
+	s, ok := m.inLine(ctx, w, string(w.Snapshot))
+	if !ok {
+		return false
+	}
+	m.cfg.Log.Warn("a snapshot is lost or damaged here, trying the store's", "workspace", w.ID, "snapshot", s.ID, "err", err)
+	m.cfg.Fault("refetch.before")
+	err = m.cfg.Node.DiscardSnapshot(ctx, s.ID)
+	if err == nil {
+		_, err = m.cfg.Snapshots.ImportSnapshot(ctx, tenantOf(w.Owner), s.ID, s.ID, w.ID)
+	}
+	if err != nil {
+		m.cfg.Log.Warn("take a snapshot from the store", "workspace", w.ID, "snapshot", s.ID, "err", err)
+	}
+	m.cfg.Fault("refetch.after")
+	return err == nil
+}
+
 // fallBack gives the memory up and goes on from image and files: those of the
-// snapshot if its copy is sound, else those of the live volume.
+// snapshot if its copy is sound, else those of the live volume. Only where neither
+// is there an older snapshot of the store takes over, because its files are older
+// than what was typed.
 func (m *Manager) fallBack(ctx context.Context, seen meta.Workspace, cause error) error {
 	m.cfg.Log.Error("snapshot cannot be resumed, falling back to image and files", "workspace", seen.ID, "snapshot", seen.Snapshot, "err", cause)
 	m.cfg.Fault("fallback.before")
@@ -104,10 +143,16 @@ func (m *Manager) fallBack(ctx context.Context, seen meta.Workspace, cause error
 		return m.failed(ctx, seen, "resume", "the files of the snapshot could not be put back", err)
 	}
 	m.cfg.Fault("fallback.after")
+	older, found := m.inLine(ctx, seen, LastStored)
 	return m.settle(seen, "fallback", func(w *meta.Workspace) []note {
+		if files == "" && found {
+			w.Snapshot, w.SnapshotBytes, w.SnapshotAt, w.Attempts = older.ID, older.Bytes, older.CreatedAt, 0
+			w.Message = damagedText + reason(cause) + ") and there are no other files of that time: going back to the snapshot of " + stampText(older.CreatedAt)
+			return []note{{name: "resume-failed", text: w.Message}}
+		}
 		if files == "" {
 			w.State, w.Attempts = holt.Failed, maxAttempts
-			w.Message = "the snapshot is damaged (" + reason(cause) + ") and there are no other files: delete this workspace"
+			w.Message = damagedText + reason(cause) + ") and there are no other files: delete this workspace"
 			if w.ForkedFrom != "" {
 				w.Message += " and fork again"
 			}
@@ -118,6 +163,9 @@ func (m *Manager) fallBack(ctx context.Context, seen meta.Workspace, cause error
 		w.Boots++
 		w.Message = "started afresh because the snapshot could not be resumed (" + reason(cause) +
 			"): running processes and unsaved memory are lost; " + files
+		if found {
+			w.Message += "; an older state with its processes is kept: holt rollback " + w.Name + " " + LastStored
+		}
 		return []note{{name: "resume-failed", text: w.Message}}
 	})
 }
@@ -131,7 +179,7 @@ func (m *Manager) restoreFiles(ctx context.Context, w meta.Workspace) (string, e
 	}
 	switch {
 	case err == nil:
-		return "the files are those of " + w.SnapshotAt.UTC().Format("2006-01-02 15:04:05 UTC"), nil
+		return "the files are those of " + stampText(w.SnapshotAt), nil
 	case !holt.IsKind(err, holt.KindCorrupt) && !holt.IsKind(err, holt.KindNotFound):
 		return "", err
 	}

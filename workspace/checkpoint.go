@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"slices"
 	"time"
 
 	"github.com/holt-ide/holt"
@@ -16,6 +17,10 @@ const MaxCheckpoints = 32
 // BeforeRollback is the label of the checkpoint that holds what the last rollback
 // replaced, so that it can be undone.
 const BeforeRollback = "before-rollback"
+
+// LastStored names the latest snapshot in the store that is not what a workspace is
+// now, unless a checkpoint has the name.
+const LastStored = "last-stored"
 
 var labelRE = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
@@ -70,6 +75,7 @@ func (m *Manager) Checkpoint(ctx context.Context, nameOrID, label string) (meta.
 		}
 		return meta.Checkpoint{}, err
 	}
+	m.wakeKeeper()
 	text := fmt.Sprintf("checkpoint %s, %s", c.Label, holt.FormatSize(c.Bytes))
 	if c.Pause > 0 {
 		text += fmt.Sprintf("; stood still for %v", c.Pause.Round(time.Millisecond))
@@ -152,8 +158,10 @@ func (m *Manager) RemoveCheckpoint(ctx context.Context, nameOrID, label string) 
 		return err
 	}
 	defer leave()
-	_, c, err := m.checkpoint(ctx, string(w.ID), label)
-	if err != nil {
+	c, err := m.cfg.Store.Checkpoints().ByLabel(ctx, w.ID, label)
+	if holt.IsKind(err, holt.KindNotFound) || err == nil && !c.Ready {
+		return holt.Errorf(holt.KindNotFound, "%s has no checkpoint %q: see holt snapshot ls %s", w.Name, label, w.Name)
+	} else if err != nil {
 		return err
 	}
 	if w.FromSnapshot == c.Snapshot {
@@ -173,11 +181,31 @@ func (m *Manager) checkpoint(ctx context.Context, nameOrID, label string) (meta.
 		return w, meta.Checkpoint{}, err
 	}
 	c, err := m.cfg.Store.Checkpoints().ByLabel(ctx, w.ID, label)
+	if holt.IsKind(err, holt.KindNotFound) {
+		if s, ok := m.inLine(ctx, w, label); ok {
+			return w, meta.Checkpoint{Snapshot: s.ID, Workspace: w.ID, Label: label, Ready: true, Bytes: s.Bytes, CreatedAt: s.CreatedAt}, nil
+		}
+	}
 	switch {
 	case holt.IsKind(err, holt.KindNotFound), err == nil && !c.Ready:
 		return w, c, holt.Errorf(holt.KindNotFound, "%s has no checkpoint %q: see holt snapshot ls %s", w.Name, label, w.Name)
 	}
 	return w, c, err
+}
+
+// inLine finds a durable snapshot of w's line: by its ID, or the latest one by the
+// name [LastStored].
+func (m *Manager) inLine(ctx context.Context, w meta.Workspace, name string) (meta.Snapshot, bool) {
+	line, err := m.cfg.Store.Snapshots().Of(ctx, w.ID)
+	if err != nil {
+		return meta.Snapshot{}, false
+	}
+	for _, s := range line {
+		if s.Durable() && (name == string(s.ID) || name == LastStored && s.ID != w.Snapshot) {
+			return s, true
+		}
+	}
+	return meta.Snapshot{}, false
 }
 
 // forgetCheckpoint removes a checkpoint's row and then its snapshot. A crash
@@ -187,6 +215,7 @@ func (m *Manager) forgetCheckpoint(ctx context.Context, id holt.SnapshotID) erro
 		return err
 	}
 	m.cfg.Fault("checkpoint-rm.after-write")
+	defer m.wakeKeeper() // the store forgets it too
 	return m.cfg.Node.DiscardSnapshot(ctx, id)
 }
 
@@ -328,7 +357,7 @@ func (m *Manager) keepReplaced(ctx context.Context, w meta.Workspace) (label str
 	})
 }
 
-// kept reports whether a checkpoint of the workspace holds the snapshot.
+// kept reports whether a checkpoint of the workspace, or its line, holds the snapshot.
 func (m *Manager) kept(ctx context.Context, ws holt.WorkspaceID, id holt.SnapshotID) (bool, error) {
 	all, err := m.cfg.Store.Checkpoints().Of(ctx, ws)
 	if err != nil {
@@ -339,5 +368,9 @@ func (m *Manager) kept(ctx context.Context, ws holt.WorkspaceID, id holt.Snapsho
 			return true, nil
 		}
 	}
-	return false, nil
+	line, err := m.cfg.Store.Snapshots().Of(ctx, ws)
+	if err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(line, func(s meta.Snapshot) bool { return s.ID == id }), nil
 }

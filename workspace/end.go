@@ -97,6 +97,7 @@ func (m *Manager) remove(ctx context.Context, w meta.Workspace) error {
 	}
 	m.cfg.Fault("delete.after")
 	m.active.forget(w.ID)
+	defer m.wakeKeeper() // the store forgets its line
 	return m.settle(w, "delete", func(w *meta.Workspace) []note {
 		w.State, w.Attempts, w.Message, w.FromSnapshot = holt.Deleted, 0, "", ""
 		w.Sandbox, w.Snapshot, w.SnapshotBytes, w.SnapshotAt, w.PendingSnapshot = "", "", 0, time.Time{}, ""

@@ -78,6 +78,7 @@ func (m *Manager) release(ctx context.Context, seen meta.Workspace) error {
 		return fmt.Errorf("release sandbox: %w", err)
 	}
 	m.cfg.Fault("release.after")
+	defer m.wakeKeeper() // a workspace that sleeps has a snapshot to be kept
 	return m.settle(seen, "release", func(w *meta.Workspace) []note {
 		w.Sandbox = ""
 		return nil

@@ -19,13 +19,15 @@ type Images interface {
 	Resolve(ctx context.Context, ref string) (holt.ImageID, error)
 }
 
-// Config is what a [Manager] needs. Store, Node, NodeID and Images are required;
+// Config is what a [Manager] needs. Store (of rows), Node, NodeID and Images are required;
 // the zero value of every other field works.
 type Config struct {
 	Store  meta.Store
 	Node   Node
 	NodeID holt.NodeID // workspaces of other nodes are left alone
 	Images Images
+
+	Snapshots SnapshotStore // keeps snapshots outside the node; nil means that nothing does
 
 	Most       holt.Limits   // largest limits a workspace may ask for; a zero field means no bound
 	MaxRunning int           // machines at once; 0 means no bound
@@ -40,6 +42,12 @@ type Config struct {
 	Tick    time.Duration // between looks at everything; 0 means 3 s
 	Sample  time.Duration // between looks at activity; 0 means 10 s
 	Garbage time.Duration // between collections of what no row names; 0 means 5 min
+
+	KeepAfter time.Duration // how long a workspace sleeps before its snapshot goes to the store; 0 means 2 s
+	KeepEvery time.Duration // between looks at what is to be kept, beside those that are asked for; 0 means 1 min
+	KeepLast  int           // snapshots of a workspace that stay in the store, beside those that are named; 0 means 2
+	Maintain  time.Duration // between collections in the store; 0 means an hour
+	Scrub     time.Duration // between readings of all that is in the store; 0 means a week
 }
 
 func (c *Config) fill() {
@@ -52,6 +60,13 @@ func (c *Config) fill() {
 	def(&c.Tick, 3*time.Second)
 	def(&c.Sample, 10*time.Second)
 	def(&c.Garbage, 5*time.Minute)
+	def(&c.KeepAfter, 2*time.Second)
+	def(&c.KeepEvery, time.Minute)
+	def(&c.Maintain, time.Hour)
+	def(&c.Scrub, 7*24*time.Hour)
+	if c.KeepLast == 0 {
+		c.KeepLast = 2
+	}
 	if c.Parallel == 0 {
 		c.Parallel = 4
 	}
@@ -80,9 +95,12 @@ type Manager struct {
 	boots   chan struct{} // places for provisioning
 	freezes chan struct{} // places for freezing and resuming
 
-	mu    sync.Mutex // guards jobs and closed
-	jobs  map[holt.WorkspaceID]*job
-	close bool
+	keepBell chan struct{} // wakes the keeper
+
+	mu       sync.Mutex // guards jobs, closed and troubles
+	jobs     map[holt.WorkspaceID]*job
+	close    bool
+	troubles map[holt.SnapshotID]string // why a snapshot is not durable yet
 
 	admission sync.Mutex // held while places to run are counted and taken; guards line
 	line      []holt.WorkspaceID
@@ -100,7 +118,7 @@ type Manager struct {
 func Open(ctx context.Context, cfg Config) (*Manager, error) {
 	cfg.fill()
 	m := &Manager{
-		cfg: cfg, jobs: map[holt.WorkspaceID]*job{},
+		cfg: cfg, jobs: map[holt.WorkspaceID]*job{}, keepBell: make(chan struct{}, 1), troubles: map[holt.SnapshotID]string{},
 		boots: make(chan struct{}, cfg.Parallel), freezes: make(chan struct{}, cfg.Parallel),
 	}
 	m.ctx, m.stop = context.WithCancel(context.WithoutCancel(ctx))
@@ -123,6 +141,9 @@ func Open(ctx context.Context, cfg Config) (*Manager, error) {
 	m.wg.Go(m.listen)
 	m.wg.Go(m.reconcile)
 	m.wg.Go(m.watchIdle)
+	if cfg.Snapshots != nil {
+		m.wg.Go(m.keepLoop)
+	}
 	return m, nil
 }
 
@@ -268,16 +289,19 @@ func (m *Manager) collect(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read checkpoints: %w", err)
 	}
+	line, err := m.cfg.Store.Snapshots().All(ctx)
+	if err != nil {
+		return fmt.Errorf("read snapshots: %w", err)
+	}
 	known := map[holt.WorkspaceID]bool{}
 	sandboxes := map[holt.SandboxID]bool{}
-	snapshots := map[holt.SnapshotID]bool{}
+	snapshots := namedSnapshots(rows, checkpoints)
 	for _, w := range rows {
 		known[w.ID] = true
 		sandboxes[w.Sandbox] = true
-		snapshots[w.Snapshot], snapshots[w.PendingSnapshot] = true, true
 	}
-	for _, c := range checkpoints {
-		snapshots[c.Snapshot] = true
+	for _, s := range line {
+		snapshots[s.ID] = true
 	}
 	for _, s := range inv.Sandboxes {
 		if !sandboxes[s.ID] {

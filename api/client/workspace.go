@@ -57,6 +57,13 @@ func (c *Client) Delete(ctx context.Context, nameOrID string, force bool) error 
 	return c.do(ctx, call{method: "DELETE", path: workspacePath(nameOrID), query: q, safe: true}, nil)
 }
 
+// Snapshots lists the snapshots of a workspace and where they are, the latest first.
+func (c *Client) Snapshots(ctx context.Context, nameOrID string) (api.KeptSnapshotList, error) {
+	var list api.KeptSnapshotList
+	err := c.do(ctx, call{method: "GET", path: workspacePath(nameOrID) + "/snapshots", safe: true}, &list)
+	return list, err
+}
+
 // Suspend asks for the machine to be frozen.
 func (c *Client) Suspend(ctx context.Context, nameOrID string) (api.Workspace, error) {
 	return c.verb(ctx, nameOrID, "suspend")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -50,7 +51,9 @@ func newRollback(a *app) *cobra.Command {
 		Short: "Bring a workspace back to a checkpoint",
 		Long: `Bring a workspace back to where a checkpoint was made: memory, processes and
 files. What it is now becomes the checkpoint before-rollback, so that
-holt rollback NAME before-rollback undoes it.`,
+holt rollback NAME before-rollback undoes it. In the place of a label can be the ID
+of a snapshot that is durable (see holt show), or last-stored for the latest that
+is not what the workspace is now.`,
 		Args: cobra.ExactArgs(2),
 		RunE: a.verb(func(ctx context.Context, c *client.Client, args []string) error {
 			w, err := c.Rollback(ctx, args[0], args[1])
@@ -120,13 +123,21 @@ func newSnapshotList(a *app) *cobra.Command {
 				a.notef("%s has no checkpoints: make one with holt checkpoint %s", args[0], args[0])
 				return nil
 			}
-			return a.table("LABEL\tSIZE\tCREATED\tPAUSE\tID", func(row func(...string)) {
+			kept, err := c.Snapshots(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			where := map[string]string{}
+			for _, s := range kept.Items {
+				where[s.ID] = strings.Join(s.On, ", ")
+			}
+			return a.table("LABEL\tSIZE\tCREATED\tPAUSE\tWHERE\tID", func(row func(...string)) {
 				for _, s := range all {
 					pause := ""
 					if s.PauseMS > 0 {
 						pause = strconv.FormatInt(s.PauseMS, 10) + "ms"
 					}
-					row(s.Label, holt.FormatSize(s.Bytes), ago(s.CreatedAt), pause, s.ID)
+					row(s.Label, holt.FormatSize(s.Bytes), ago(s.CreatedAt), pause, where[s.ID], s.ID)
 				}
 			})
 		}),

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -24,15 +26,46 @@ func newShow(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if a.json {
-				return a.printJSON(w)
+			snapshots, err := c.Snapshots(ctx, w.ID)
+			if err != nil {
+				return err
 			}
-			return a.printDetail(w)
+			if a.json {
+				return a.printJSON(struct {
+					api.WorkspaceDetail
+					Snapshots []api.KeptSnapshot `json:"snapshots"`
+					Trouble   string             `json:"store_trouble,omitempty"`
+				}{w, snapshots.Items, snapshots.Trouble})
+			}
+			return a.printDetail(w, snapshots)
 		}),
 	}
 }
 
-func (a *app) printDetail(w api.WorkspaceDetail) error {
+// standing says in a few words what a snapshot is good for.
+func standing(s api.KeptSnapshot) string {
+	var words []string
+	if s.Current {
+		words = append(words, "current")
+	}
+	if s.Label != "" {
+		words = append(words, "checkpoint "+s.Label)
+	}
+	switch {
+	case s.Damage != "":
+		words = append(words, "DAMAGED: "+s.Damage)
+	case !s.DurableAt.IsZero():
+		words = append(words, "durable")
+	default:
+		words = append(words, "not in the store yet")
+	}
+	if len(s.On) > 0 {
+		words = append(words, "on "+strings.Join(s.On, " and "))
+	}
+	return strings.Join(words, ", ")
+}
+
+func (a *app) printDetail(w api.WorkspaceDetail, snapshots api.KeptSnapshotList) error {
 	tw := tabwriter.NewWriter(a.out, 0, 8, 2, ' ', 0)
 	line := func(name, value string) {
 		if value != "" {
@@ -57,9 +90,14 @@ func (a *app) printDetail(w api.WorkspaceDetail) error {
 	}
 	line("node", w.Node)
 	line("sandbox", w.SandboxID)
-	if s := w.Snapshot; s != nil {
-		line("snapshot", fmt.Sprintf("%s  %s  %s", s.ID, holt.FormatSize(s.Bytes), s.CreatedAt.Format(time.RFC3339)))
+	for i, s := range snapshots.Items {
+		name := ""
+		if i == 0 {
+			name = "snapshots"
+		}
+		line(cmp.Or(name, " "), fmt.Sprintf("%s  %s  %s  %s", s.CreatedAt.Format(time.RFC3339), s.ID, holt.FormatSize(s.Bytes), standing(s)))
 	}
+	line("store", snapshots.Trouble)
 	line("boots", strconv.Itoa(w.Boots))
 	line("created", w.CreatedAt.Format(time.RFC3339))
 	line("active", ago(w.LastActiveAt))

@@ -29,6 +29,8 @@ type config struct {
 	runsc, agent string
 	imageCache   string
 	poolSize     int64
+	store        storeConfig
+	rawCopies    int64
 	networkRange netip.Prefix
 	nameservers  []netip.Addr
 
@@ -45,8 +47,7 @@ type config struct {
 // errVersion is returned when the version was asked for.
 var errVersion = errors.New("version asked for")
 
-func parse(args []string, stderr io.Writer) (config, error) {
-	var c config
+func parse(args []string, stderr io.Writer) (c config, err error) {
 	fs := flag.NewFlagSet("holtd", flag.ContinueOnError)
 	fs.SetOutput(stderr)
 	bin := siblings()
@@ -61,6 +62,11 @@ func parse(args []string, stderr io.Writer) (config, error) {
 	fs.StringVar(&c.agent, "guest", filepath.Join(bin, "holt-guest"), "`path` of the guest agent")
 	fs.StringVar(&c.imageCache, "image-cache", "", "`directory` of built images shared between data directories (default from HOLT_CACHE)")
 	size("pool-size", "", "largest `size` of the file that holds volumes and snapshots, where the disk's file system needs one (default: nine tenths of what is free)")
+	store := fs.String("store", "", "where snapshots are kept beside this node's disk: a `directory`, s3://BUCKET/PREFIX with credentials in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or none (default: a directory in the data directory)")
+	endpoint := fs.String("store-endpoint", "", "`URL` of the S3 server (default from AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL, else Amazon's for the region)")
+	region := fs.String("store-region", "", "`region` of the bucket (default from AWS_REGION or AWS_DEFAULT_REGION)")
+	size("store-cache", "8g", "largest `size` of the copies of the S3 store's objects on this disk")
+	size("raw-copies", "", "largest `size` of the snapshots that stay on this disk, for fast resumes, when the store has them (default: a fifth of the disk)")
 	size("max-memory", "", "largest memory `size` a workspace may ask for (default: the machine's)")
 	size("max-disk", "100g", "largest disk `size` a workspace may ask for")
 	cpus := fs.Float64("max-cpus", float64(runtime.NumCPU()), "largest number of `cores` a workspace may ask for")
@@ -91,7 +97,14 @@ func parse(args []string, stderr io.Writer) (config, error) {
 		return c, holt.Invalidf("prepared", "--prepared %d: use a number from 0 to 64", c.prepared)
 	}
 	c.most = holt.Limits{CPUs: *cpus, Processes: *processes}
-	for name, field := range map[string]*int64{"pool-size": &c.poolSize, "max-memory": &c.most.Memory, "max-disk": &c.most.Disk} {
+	if c.store, err = parseStore(*store); err != nil {
+		return c, err
+	}
+	c.store.endpoint, c.store.region = *endpoint, *region
+	if err := c.store.checkEndpoint(); err != nil {
+		return c, err
+	}
+	for name, field := range map[string]*int64{"pool-size": &c.poolSize, "store-cache": &c.store.cacheSize, "raw-copies": &c.rawCopies, "max-memory": &c.most.Memory, "max-disk": &c.most.Disk} {
 		if text := *sizes[name]; text != "" {
 			n, err := holt.ParseSize(name, text)
 			if err != nil {

@@ -15,3 +15,12 @@ type door struct{ *workspace.Manager }
 func (d door) Create(ctx context.Context, r gateway.CreateRequest) (meta.Workspace, error) {
 	return d.Manager.Create(ctx, workspace.CreateRequest(r))
 }
+
+func (d door) Line(ctx context.Context, nameOrID string) ([]gateway.KeptSnapshot, string, error) {
+	line, trouble, err := d.Manager.Line(ctx, nameOrID)
+	list := make([]gateway.KeptSnapshot, len(line))
+	for i, e := range line {
+		list[i] = gateway.KeptSnapshot(e)
+	}
+	return list, trouble, err
+}

@@ -168,7 +168,16 @@ func (m *Main) openNode(ctx context.Context, dir string, room imageRoom) (*node.
 	if err != nil {
 		return nil, fmt.Errorf("open sandbox driver: %w", err)
 	}
+	store, err := tryStore(ctx, m.cfg.store.connector(dir))
+	if err != nil {
+		return nil, err
+	}
+	owner, err := storeOwner(dir)
+	if err != nil {
+		return nil, err
+	}
 	n, err := node.Open(ctx, node.Config{
+		Store: store, StoreOwner: owner, RawLimit: m.cfg.rawCopies,
 		Dir: filepath.Join(dir, "node"), Driver: driver, Images: room, Agent: m.cfg.agent, PoolSize: m.cfg.poolSize,
 		NetworkRange: m.cfg.networkRange, Nameservers: m.cfg.nameservers, WarmNetworks: 2, Prepared: m.cfg.prepared, Log: m.cfg.log,
 	})
@@ -186,8 +195,13 @@ func (m *Main) openLifecycle(ctx context.Context, store meta.Store, machines *no
 			return nil, err
 		}
 	}
+	var snapshots workspace.SnapshotStore
+	if m.cfg.store.at != "none" {
+		snapshots = machines
+	}
 	w, err := workspace.Open(ctx, workspace.Config{
-		Store: store, Node: machines, NodeID: nodeID(), Images: room, Most: most,
+		Snapshots: snapshots,
+		Store:     store, Node: machines, NodeID: nodeID(), Images: room, Most: most,
 		MaxRunning: m.cfg.maxRunning, IdleAfter: m.cfg.idleAfter, Log: m.cfg.log,
 	})
 	if err != nil {

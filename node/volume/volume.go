@@ -188,6 +188,31 @@ func (p *Pool) Stage(src string, ws holt.WorkspaceID) (*Staged, error) {
 	return &Staged{pool: p, ws: ws, file: to}, nil
 }
 
+// StageFill begins to make the volume what fill makes of a file, which is an instant
+// copy of the volume as it is now, or empty if there is none.
+func (p *Pool) StageFill(ws holt.WorkspaceID, fill func(f *os.File) error) (_ *Staged, err error) {
+	to, err := durable.Create(p.file(ws), 0o600)
+	if err != nil {
+		return nil, spaceError(fmt.Errorf("make copy: %w", err))
+	}
+	defer func() {
+		if err != nil {
+			to.Abort()
+		}
+	}()
+	ok, err := p.Exists(ws)
+	if err == nil && ok {
+		err = share(to.File, p.file(ws))
+	}
+	if err == nil {
+		err = fill(to.File)
+	}
+	if err != nil {
+		return nil, spaceError(err)
+	}
+	return &Staged{pool: p, ws: ws, file: to}, nil
+}
+
 // Place makes the copy the workspace's volume, which must not be mounted. After a
 // power failure that comes before [Staged.Flush] has returned, the volume is the
 // old one or the copy.

@@ -35,6 +35,7 @@ type Config struct {
 	Prefix   string // of every key in the bucket: "" or a path that ends in a slash
 
 	AccessKey, SecretKey string
+	SessionToken         string // of temporary credentials, or ""
 
 	// PathStyle puts the bucket into the path and not into the host name, as
 	// self-hosted servers expect it.
@@ -78,7 +79,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	}
 	options := s3.Options{
 		Region: cfg.Region, UsePathStyle: cfg.PathStyle, HTTPClient: cfg.Client, Retryer: aws.NopRetryer{},
-		Credentials: credentials.NewStaticCredentialsProvider(cfg.AccessKey, cfg.SecretKey, ""),
+		Credentials: credentials.NewStaticCredentialsProvider(cfg.AccessKey, cfg.SecretKey, cfg.SessionToken),
 	}
 	if cfg.Endpoint != "" {
 		options.BaseEndpoint = &cfg.Endpoint

@@ -74,6 +74,8 @@ type Mount struct {
 	mu      sync.Mutex
 	touched map[string]map[int64]bool // granules by file
 	trace   chunk.Trace
+	handles int             // files that are open
+	idle    []chan struct{} // closed when there are none
 }
 
 // New mounts a view at cfg.Dir. The mount takes the view over: Close closes it. When
@@ -140,6 +142,20 @@ func (m *Mount) Trace() chunk.Trace {
 	return all
 }
 
+// Idle returns a channel that is closed as soon as nobody has a file open, which may
+// be at once.
+func (m *Mount) Idle() <-chan struct{} {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c := make(chan struct{})
+	if m.handles == 0 {
+		close(c)
+	} else {
+		m.idle = append(m.idle, c)
+	}
+	return c
+}
+
 // Wait returns when everything that was to be read ahead is in the page cache, or
 // has failed.
 func (m *Mount) Wait() { m.ahead.Wait() }
@@ -163,6 +179,9 @@ func (m *Mount) readAhead(ctx context.Context) {
 			g.Go(func() error {
 				buf := make([]byte, length)
 				if _, err := n.file.ReadContext(ctx, buf, at); err != nil && !errors.Is(err, io.EOF) {
+					if ctx.Err() != nil {
+						return nil // nobody needs it any more
+					}
 					m.cfg.Log.Info("read ahead failed", "file", t.File, "offset", at, "err", err)
 				} else if errno := n.WriteCache(at, buf); errno != 0 {
 					m.cfg.Log.Info("read ahead was not taken", "file", t.File, "offset", at, "err", errno)
@@ -245,7 +264,28 @@ func (n *node) Open(_ context.Context, flags uint32) (fs.FileHandle, uint32, sys
 	if flags&syscall.O_ACCMODE != syscall.O_RDONLY {
 		return nil, 0, syscall.EROFS
 	}
-	return nil, fuse.FOPEN_KEEP_CACHE, 0
+	n.m.mu.Lock()
+	defer n.m.mu.Unlock()
+	n.m.handles++
+	return &handle{m: n.m}, fuse.FOPEN_KEEP_CACHE, 0
+}
+
+// handle is one open of a file.
+type handle struct{ m *Mount }
+
+var _ fs.FileReleaser = (*handle)(nil)
+
+// Release implements [fs.FileReleaser]. The kernel calls it with the last close.
+func (h *handle) Release(context.Context) syscall.Errno {
+	h.m.mu.Lock()
+	defer h.m.mu.Unlock()
+	if h.m.handles--; h.m.handles == 0 {
+		for _, c := range h.m.idle {
+			close(c)
+		}
+		h.m.idle = nil
+	}
+	return 0
 }
 
 // Read implements [fs.NodeReader].

@@ -288,6 +288,38 @@ func TestErrorsAreIOErrors(t *testing.T) {
 	}
 }
 
+// Who restored from the mount is done when everything is closed.
+func TestIdle(t *testing.T) {
+	f := setup(t)
+	m := f.mount(t, lazy.Config{})
+	<-m.Idle() // nobody has opened anything
+	var files []*os.File
+	for _, name := range []string{"pages.img", "pages.img", "kernel.img"} {
+		file, err := os.Open(filepath.Join(m.Dir(), name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, file)
+	}
+	idle := m.Idle()
+	for _, file := range files {
+		select {
+		case <-idle:
+			t.Error("idle while a file is open")
+		default:
+		}
+		file.Close()
+	}
+	select {
+	case <-idle:
+	case <-time.After(10 * time.Second):
+		t.Error("not idle after the last close")
+	}
+	if err := m.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestCloseWhileSomebodyReads(t *testing.T) {
 	f := setup(t)
 	m := f.mount(t, lazy.Config{})

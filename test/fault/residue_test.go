@@ -129,6 +129,19 @@ func (w *witness) checkpoints(t *testing.T, name string) (ids []string) {
 	return ids
 }
 
+// line returns the snapshots of a workspace, those that the store has too.
+func (w *witness) line(t *testing.T, name string) (ids []string) {
+	t.Helper()
+	list, err := connect(t, w.s).Snapshots(t.Context(), name)
+	if err != nil && !holt.IsKind(err, holt.KindNotFound) {
+		t.Fatalf("list snapshots: %v", err)
+	}
+	for _, s := range list.Items {
+		ids = append(ids, s.ID)
+	}
+	return ids
+}
+
 // units returns the workspace of every unit of the node: of those that wait for
 // one, too, which are named in wrong if they are too many.
 func (w *witness) units(t *testing.T) (owner map[string]string, wrong []string) {
@@ -155,7 +168,7 @@ func (w *witness) residue(t *testing.T, all map[string]api.WorkspaceDetail) (wro
 	t.Helper()
 	w.note(t)
 	running := map[string]string{} // sandbox: workspace
-	snapshots, volumes := map[string]bool{}, map[string]bool{}
+	snapshots, volumes, known := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	for name, d := range all {
 		state := holt.State(d.State)
 		switch {
@@ -187,6 +200,9 @@ func (w *witness) residue(t *testing.T, all map[string]api.WorkspaceDetail) (wro
 		for _, c := range w.checkpoints(t, name) {
 			snapshots[c] = true
 		}
+		for _, id := range w.line(t, name) {
+			known[id] = true
+		}
 	}
 	for _, m := range w.machines(t) {
 		if running[m.Sandbox] == "" {
@@ -199,7 +215,7 @@ func (w *witness) residue(t *testing.T, all map[string]api.WorkspaceDetail) (wro
 	wrong = append(wrong, w.mounts(t, running)...)
 	wrong = append(wrong, w.networks(t, len(running))...)
 	wrong = append(wrong, w.cgroups(t, units)...)
-	return append(wrong, w.files(t, units, snapshots, volumes)...)
+	return append(wrong, w.files(t, units, snapshots, known, volumes)...)
 }
 
 // sandboxes counts the sandbox processes of this server, by sandbox.
@@ -387,7 +403,7 @@ func (w *witness) cgroups(t *testing.T, units map[string]string) (wrong []string
 }
 
 // files: what the node keeps is what the workspaces name.
-func (w *witness) files(t *testing.T, units map[string]string, snapshots, volumes map[string]bool) (wrong []string) {
+func (w *witness) files(t *testing.T, units map[string]string, snapshots, known, volumes map[string]bool) (wrong []string) {
 	t.Helper()
 	isUnit := func(name string) bool { return units[name] != "" }
 	for dir, named := range map[string]func(string) bool{
@@ -404,7 +420,8 @@ func (w *witness) files(t *testing.T, units map[string]string, snapshots, volume
 			}
 			return false
 		},
-		"node/pool/snapshots": func(name string) bool { return snapshots[name] },
+		"node/pool/snapshots": func(name string) bool { return snapshots[name] || known[name] },
+		"node/lazy":           func(string) bool { return false }, // nothing is being fetched
 		"node/pool/volumes":   func(name string) bool { return volumes[name] },
 	} {
 		for _, name := range w.list(t, dir) {
@@ -432,7 +449,8 @@ func (w *witness) unfinished(t *testing.T) (wrong []string) {
 			return nil // removed since
 		case err != nil:
 			return err
-		case below == "node/mnt", below == "node/pool", below == "node/gvisor/sandboxes":
+		case below == "node/mnt", below == "node/pool", below == "node/gvisor/sandboxes",
+			below == "store": // which others may share: there such files go when they are old
 			return fs.SkipDir
 		case strings.HasPrefix(e.Name(), ".") && below != ".":
 			wrong = append(wrong, below+" was not finished")

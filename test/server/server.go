@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -269,10 +270,44 @@ type Workspace struct {
 	State     string `json:"state"`
 	Message   string `json:"message"`
 	SandboxID string `json:"sandbox_id"`
+	Trouble   string `json:"store_trouble"`
+	Snapshots []Kept `json:"snapshots"` // only of Show; the latest first
 	Snapshot  *struct {
 		ID    string `json:"id"`
 		Bytes int64  `json:"bytes"`
 	} `json:"snapshot"`
+}
+
+// Kept is one of a workspace's snapshots.
+type Kept struct {
+	ID        string    `json:"id"`
+	Label     string    `json:"label"`
+	Current   bool      `json:"current"`
+	On        []string  `json:"on"`
+	Stored    int64     `json:"stored_bytes"`
+	DurableAt time.Time `json:"durable_at"`
+	Damage    string    `json:"damage"`
+}
+
+// AwaitDurable waits until the current snapshot of a suspended workspace is in the
+// store, and returns it.
+func (s *Server) AwaitDurable(t testing.TB, name string, within time.Duration) Kept {
+	t.Helper()
+	return s.AwaitKept(t, name, within, func(k Kept) bool { return k.Current && !k.DurableAt.IsZero() })
+}
+
+// AwaitKept waits for a snapshot of a workspace.
+func (s *Server) AwaitKept(t testing.TB, name string, within time.Duration, want func(Kept) bool) Kept {
+	t.Helper()
+	var w Workspace
+	for deadline := time.Now().Add(within); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+		w = s.Show(t, name)
+		if i := slices.IndexFunc(w.Snapshots, want); i >= 0 {
+			return w.Snapshots[i]
+		}
+	}
+	t.Fatalf("%s (%s) has no such snapshot after %v: %+v, trouble %q", name, w.State, within, w.Snapshots, w.Trouble)
+	return Kept{}
 }
 
 // Show returns one workspace.

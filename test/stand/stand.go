@@ -239,3 +239,12 @@ func (images) Pull(_ context.Context, req api.PullImage, progress func(api.Progr
 	img.Source = req.Reference
 	return img, nil
 }
+
+func (l lifecycle) Line(ctx context.Context, nameOrID string) ([]gateway.KeptSnapshot, string, error) {
+	line, trouble, err := l.Manager.Line(ctx, nameOrID)
+	list := make([]gateway.KeptSnapshot, len(line))
+	for i, e := range line {
+		list[i] = gateway.KeptSnapshot(e)
+	}
+	return list, trouble, err
+}

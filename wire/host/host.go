@@ -35,6 +35,7 @@ type Snapshot struct {
 type Inventory struct {
 	Sandboxes []SandboxInfo
 	Snapshots []holt.SnapshotID // complete ones only
+	Evicted   []holt.SnapshotID // those of them whose files only the store has
 	Volumes   []holt.WorkspaceID
 }
 
@@ -63,4 +64,43 @@ type Activity struct {
 	CPUSeconds  float64   // used by user processes since the machine was made; only grows
 	NetBytes    uint64    // in and out since the machine was made; only grows
 	Jobs        int       // execs that run now
+}
+
+// Keep asks for a snapshot to be kept in the store.
+type Keep struct {
+	Tenant   string // who shares stored bytes with it, and nobody else
+	Snapshot holt.SnapshotID
+	Parent   holt.SnapshotID // the one before it in the store, or ""
+	Describe Description
+}
+
+// Description is what whoever finds only the store needs to know to make a workspace
+// of a snapshot.
+type Description struct {
+	Name      string           `json:"name"`
+	Workspace holt.WorkspaceID `json:"workspace"`
+	Label     string           `json:"label,omitempty"` // of a checkpoint
+	ImageRef  string           `json:"image_ref"`
+	Image     holt.ImageID     `json:"image"`
+	Limits    holt.Limits      `json:"limits"`
+	Git       string           `json:"git,omitempty"`
+	Egress    holt.Egress      `json:"egress"`
+	IdleAfter time.Duration    `json:"idle_after_ns"`
+}
+
+// Kept is a snapshot that the store has, read back as a whole.
+type Kept struct {
+	Bytes  int64 // of its files
+	Stored int64 // that it added to the store
+}
+
+// StoredSnapshot is one that the store has.
+type StoredSnapshot struct {
+	ID        holt.SnapshotID
+	Workspace holt.WorkspaceID
+	CreatedAt time.Time
+	Bytes     int64
+	Stored    int64
+	Damage    string       // what was found damaged, or ""
+	Describe  *Description // nil unless it was asked for, or when it cannot be read
 }

@@ -372,6 +372,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/workspaces/{workspace}/snapshots": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the snapshots of a workspace and where they are */
+        get: operations["list-snapshots"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/workspaces/{workspace}/stop": {
         parameters: {
             query?: never;
@@ -556,6 +573,42 @@ export interface components {
         };
         ImageList: {
             items: components["schemas"]["Image"][] | null;
+        };
+        KeptSnapshot: {
+            /**
+             * Format: int64
+             * @description Size of its files
+             */
+            bytes: number;
+            /**
+             * Format: date-time
+             * @description When the machine was frozen
+             */
+            created_at: string;
+            /** @description The workspace resumes from it */
+            current?: boolean;
+            /** @description What was found damaged in it */
+            damage?: string;
+            /**
+             * Format: date-time
+             * @description When all of it had been read back from the store; absent before that
+             */
+            durable_at?: string;
+            id: string;
+            /** @description Of the checkpoint that it is */
+            label?: string;
+            /** @description Where its files are: node, store, or both */
+            on: string[] | null;
+            /**
+             * Format: int64
+             * @description Bytes that it added to the store
+             */
+            stored_bytes: number;
+        };
+        KeptSnapshotList: {
+            items: components["schemas"]["KeptSnapshot"][] | null;
+            /** @description Why one of them is not durable yet */
+            trouble?: string;
         };
         Limits: {
             /**
@@ -1798,6 +1851,38 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Workspace"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "list-snapshots": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Name or ID of the workspace */
+                workspace: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KeptSnapshotList"];
                 };
             };
             /** @description Error */
