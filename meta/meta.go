@@ -1,5 +1,6 @@
 // Package meta declares what Holt remembers about workspaces, what happened to
-// them, who may talk to the server, and which requests were answered already.
+// them, who may do what with them and did, and which requests were answered
+// already.
 //
 // It holds contracts only, one file per noun; package meta/sql implements them
 // on SQLite and PostgreSQL and package meta/metatest is the suite that every
@@ -24,7 +25,11 @@ type Store interface {
 	Checkpoints() Checkpoints
 	Snapshots() Snapshots
 	Events() Events
+	Users() Users
+	Invitations() Invitations
+	Members() Members
 	Tokens() Tokens
+	Audit() Audit
 	Idempotency() Idempotency
 
 	// Close ends all use of the database. Calls under way fail.
@@ -44,6 +49,23 @@ var ErrNameTaken error = &holt.Error{Kind: holt.KindConflict, Field: "name",
 // is a KindConflict about the field "label".
 var ErrLabelTaken error = &holt.Error{Kind: holt.KindConflict, Field: "label",
 	Text: "this workspace has a checkpoint of this label already: choose another label, or remove that one first"}
+
+// ErrUserTaken reports a name that another user has already. It is a KindConflict
+// about the field "name".
+var ErrUserTaken error = &holt.Error{Kind: holt.KindConflict, Field: "name", Text: "this name is taken: choose another one"}
+
+// ErrIdentityTaken reports an account of an identity provider that signs a user
+// in already. It is a KindConflict.
+var ErrIdentityTaken error = &holt.Error{Kind: holt.KindConflict, Text: "this account of the identity provider belongs to a user already"}
+
+// ErrLastAdmin reports a change that would leave the server without an enabled
+// admin. It is a KindConflict.
+var ErrLastAdmin error = &holt.Error{Kind: holt.KindConflict, Text: "this is the last admin: make somebody else an admin first"}
+
+// ErrInvitationUsed reports an invitation that was used or revoked. It is a
+// KindUnauthorized.
+var ErrInvitationUsed error = &holt.Error{Kind: holt.KindUnauthorized,
+	Text: "this invitation was used or taken back already: ask for a new one, or sign in if it was you"}
 
 // ErrKeyReused reports an idempotency key that was used for another request. It
 // is a KindInvalid about the field "Idempotency-Key".

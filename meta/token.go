@@ -15,6 +15,7 @@ const (
 	TokenAPI     TokenKind = "api"     // sent with each request by programs
 	TokenSession TokenKind = "session" // kept in a browser's cookie
 	TokenLogin   TokenKind = "login"   // exchanged once for a session
+	TokenReset   TokenKind = "reset"   // used once to choose a password
 )
 
 // Scope says what the bearer of a token may do.
@@ -22,8 +23,9 @@ type Scope string
 
 // The scopes.
 const (
-	ScopeAdmin Scope = "admin" // everything
-	ScopeRead  Scope = "read"  // look at everything, change and enter nothing
+	ScopeAdmin Scope = "admin" // everything that its owner may
+	ScopeWrite Scope = "write" // use, make and change workspaces; nothing about people and rights
+	ScopeRead  Scope = "read"  // look, change and enter nothing
 )
 
 // Token is what is known of a secret that lets its bearer in. The secret itself
@@ -35,6 +37,10 @@ type Token struct {
 	Kind       TokenKind
 	Scope      Scope
 	Owner      holt.UserID
+	Workspace  holt.WorkspaceID // the only one that it opens; "" means all of its owner's
+	Agent      string           // of a session: how the browser named itself
+	Address    string           // of a session: where it began
+	StartedAt  time.Time        // of a session: when its user signed in
 	CreatedAt  time.Time
 	ExpiresAt  time.Time // zero: never
 	LastUsedAt time.Time // zero: never
@@ -53,12 +59,19 @@ type Tokens interface {
 	// List returns all tokens of the kind in order of creation.
 	List(ctx context.Context, kind TokenKind) ([]Token, error)
 
+	// Of returns all tokens of the kind that a user has, in order of creation.
+	Of(ctx context.Context, owner holt.UserID, kind TokenKind) ([]Token, error)
+
 	// Touch moves LastUsedAt of the token forward to at, never back.
 	Touch(ctx context.Context, id string, at time.Time) error
 
 	// Revoke sets RevokedAt unless it is set, and returns whether this call set
 	// it: of many callers exactly one gets true. An unknown id is KindNotFound.
 	Revoke(ctx context.Context, id string, at time.Time) (first bool, err error)
+
+	// RevokeOf sets RevokedAt of all tokens of the kind that a user has, unless it
+	// is set to an earlier time or the token is except.
+	RevokeOf(ctx context.Context, owner holt.UserID, kind TokenKind, at time.Time, except string) error
 
 	// Purge removes every token that expired or was revoked before the time and
 	// returns how many those were.

@@ -64,6 +64,7 @@ type Page struct {
 	Cursor  string       // as returned with the page before; "" for the first
 	Limit   int          // most rows, 1..[MaxPage]; 0 means [DefaultPage]
 	Owner   holt.UserID  // only of this owner; "" for all
+	Visible holt.UserID  // only those that this user owns or is a member of; "" for all
 	States  []holt.State // only in these states; none means all but DELETED
 	Reverse bool         // newest first instead of oldest first
 }

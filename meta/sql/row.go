@@ -135,6 +135,10 @@ type tokenRow struct {
 	Kind       string    `bun:"kind"`
 	Scope      string    `bun:"scope"`
 	Owner      string    `bun:"owner"`
+	Workspace  string    `bun:"workspace"`
+	Agent      string    `bun:"agent"`
+	Address    string    `bun:"address"`
+	StartedAt  time.Time `bun:"started_at,nullzero"`
 	CreatedAt  time.Time `bun:"created_at"`
 	ExpiresAt  time.Time `bun:"expires_at,nullzero"`
 	LastUsedAt time.Time `bun:"last_used_at,nullzero"`
@@ -144,7 +148,123 @@ type tokenRow struct {
 func (r *tokenRow) token() meta.Token {
 	return meta.Token{
 		ID: r.ID, Hash: r.Hash, Name: r.Name, Kind: meta.TokenKind(r.Kind), Scope: meta.Scope(r.Scope), Owner: holt.UserID(r.Owner),
+		Workspace: holt.WorkspaceID(r.Workspace), Agent: r.Agent, Address: r.Address, StartedAt: stamp(r.StartedAt),
 		CreatedAt: stamp(r.CreatedAt), ExpiresAt: stamp(r.ExpiresAt), LastUsedAt: stamp(r.LastUsedAt), RevokedAt: stamp(r.RevokedAt),
+	}
+}
+
+// userRow is a row of the table users.
+type userRow struct {
+	bun.BaseModel `bun:"table:users,alias:u"`
+
+	ID         string    `bun:"id,pk"`
+	Name       string    `bun:"name"`
+	Email      string    `bun:"email"`
+	Role       string    `bun:"role"`
+	Password   string    `bun:"password"`
+	CreatedAt  time.Time `bun:"created_at"`
+	DisabledAt time.Time `bun:"disabled_at,nullzero"`
+	LastSeenAt time.Time `bun:"last_seen_at,nullzero"`
+}
+
+func userRowOf(u meta.User) userRow {
+	return userRow{
+		ID: string(u.ID), Name: u.Name, Email: u.Email, Role: string(u.Role), Password: u.Password,
+		CreatedAt: stamp(u.CreatedAt), DisabledAt: stamp(u.DisabledAt), LastSeenAt: stamp(u.LastSeenAt),
+	}
+}
+
+func (r *userRow) user() meta.User {
+	return meta.User{
+		ID: holt.UserID(r.ID), Name: r.Name, Email: r.Email, Role: meta.Role(r.Role), Password: r.Password,
+		CreatedAt: stamp(r.CreatedAt), DisabledAt: stamp(r.DisabledAt), LastSeenAt: stamp(r.LastSeenAt),
+	}
+}
+
+// identityRow is a row of the table identities.
+type identityRow struct {
+	bun.BaseModel `bun:"table:identities,alias:i"`
+
+	Issuer    string    `bun:"issuer,pk"`
+	Subject   string    `bun:"subject,pk"`
+	User      string    `bun:"user_id"`
+	CreatedAt time.Time `bun:"created_at"`
+}
+
+// invitationRow is a row of the table invitations.
+type invitationRow struct {
+	bun.BaseModel `bun:"table:invitations,alias:i"`
+
+	ID            string    `bun:"id,pk"`
+	Hash          string    `bun:"hash"`
+	Note          string    `bun:"note"`
+	Role          string    `bun:"role"`
+	Workspace     string    `bun:"workspace"`
+	WorkspaceRole string    `bun:"workspace_role"`
+	CreatedBy     string    `bun:"created_by"`
+	CreatedAt     time.Time `bun:"created_at"`
+	ExpiresAt     time.Time `bun:"expires_at"`
+	UsedAt        time.Time `bun:"used_at,nullzero"`
+	UsedBy        string    `bun:"used_by"`
+	RevokedAt     time.Time `bun:"revoked_at,nullzero"`
+}
+
+func invitationRowOf(i meta.Invitation) invitationRow {
+	return invitationRow{
+		ID: i.ID, Hash: i.Hash, Note: i.Note, Role: string(i.Role), Workspace: string(i.Workspace), WorkspaceRole: string(i.WorkspaceRole),
+		CreatedBy: string(i.CreatedBy), CreatedAt: stamp(i.CreatedAt), ExpiresAt: stamp(i.ExpiresAt), UsedAt: stamp(i.UsedAt),
+		UsedBy: string(i.UsedBy), RevokedAt: stamp(i.RevokedAt),
+	}
+}
+
+func (r *invitationRow) invitation() meta.Invitation {
+	return meta.Invitation{
+		ID: r.ID, Hash: r.Hash, Note: r.Note, Role: meta.Role(r.Role), Workspace: holt.WorkspaceID(r.Workspace), WorkspaceRole: meta.WorkspaceRole(r.WorkspaceRole),
+		CreatedBy: holt.UserID(r.CreatedBy), CreatedAt: stamp(r.CreatedAt), ExpiresAt: stamp(r.ExpiresAt), UsedAt: stamp(r.UsedAt),
+		UsedBy: holt.UserID(r.UsedBy), RevokedAt: stamp(r.RevokedAt),
+	}
+}
+
+// memberRow is a row of the table members.
+type memberRow struct {
+	bun.BaseModel `bun:"table:members,alias:m"`
+
+	Workspace string    `bun:"workspace,pk"`
+	User      string    `bun:"user_id,pk"`
+	Role      string    `bun:"role"`
+	AddedBy   string    `bun:"added_by"`
+	AddedAt   time.Time `bun:"added_at"`
+}
+
+func (r *memberRow) member() meta.Member {
+	return meta.Member{
+		Workspace: holt.WorkspaceID(r.Workspace), User: holt.UserID(r.User), Role: meta.WorkspaceRole(r.Role),
+		AddedBy: holt.UserID(r.AddedBy), AddedAt: stamp(r.AddedAt),
+	}
+}
+
+// auditRow is a row of the table audit.
+type auditRow struct {
+	bun.BaseModel `bun:"table:audit,alias:a"`
+
+	Seq        int64     `bun:"seq,pk"`
+	At         time.Time `bun:"at"`
+	Actor      string    `bun:"actor"`
+	ActorName  string    `bun:"actor_name"`
+	Token      string    `bun:"token"`
+	Action     string    `bun:"action"`
+	Target     string    `bun:"target"`
+	TargetName string    `bun:"target_name"`
+	Address    string    `bun:"address"`
+	Outcome    string    `bun:"outcome"`
+	Detail     string    `bun:"detail"`
+	Request    string    `bun:"request"`
+}
+
+func (r *auditRow) entry() meta.AuditEntry {
+	return meta.AuditEntry{
+		Seq: r.Seq, At: stamp(r.At), Actor: holt.UserID(r.Actor), ActorName: r.ActorName, Token: r.Token, Action: r.Action, Target: r.Target,
+		Label: r.TargetName, Address: r.Address, Outcome: meta.Outcome(r.Outcome), Detail: r.Detail, Request: r.Request,
 	}
 }
 

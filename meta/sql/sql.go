@@ -7,7 +7,8 @@
 // that is locked until the transaction commits, which orders all writers: simple,
 // and far above the rate at which workspaces change state.
 //
-// Lock order within a transaction: a workspace's row, then the counter of events.
+// Lock order within a transaction: users by ID, an invitation, a workspace's row,
+// then a counter.
 package sql
 
 import (
@@ -99,6 +100,18 @@ func (s *Store) Snapshots() meta.Snapshots { return snapshots{s} }
 
 // Events returns the history.
 func (s *Store) Events() meta.Events { return events{s} }
+
+// Users returns the store of accounts.
+func (s *Store) Users() meta.Users { return users{s} }
+
+// Invitations returns the store of invitations.
+func (s *Store) Invitations() meta.Invitations { return invitations{s} }
+
+// Members returns with whom workspaces are shared.
+func (s *Store) Members() meta.Members { return members{s} }
+
+// Audit returns the log of who did what.
+func (s *Store) Audit() meta.Audit { return audit{s} }
 
 // Tokens returns the store of tokens.
 func (s *Store) Tokens() meta.Tokens { return tokens{s} }

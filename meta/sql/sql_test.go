@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/holt-ide/holt"
 	"github.com/holt-ide/holt/meta"
@@ -197,5 +198,60 @@ func TestFaultKinds(t *testing.T) {
 	}
 	if err := s.fault(fmt.Errorf("read: %w", context.Canceled)); !errors.Is(err, context.Canceled) || holt.KindOf(err) != holt.KindInternal {
 		t.Errorf("a cancelled call is %v", err)
+	}
+}
+
+// A database from before there were accounts: its one user keeps everything.
+func TestAccountsForOldDatabases(t *testing.T) {
+	for name, dsn := range map[string]func(*testing.T) string{
+		"sqlite":   func(t *testing.T) string { return "sqlite:" + filepath.Join(t.TempDir(), "x.db") },
+		"postgres": postgres,
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, dsn := t.Context(), dsn(t)
+			old, err := connect(dsn)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p, err := old.provider()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := p.UpTo(ctx, 2); err != nil {
+				t.Fatal(err)
+			}
+			for _, row := range []string{
+				"INSERT INTO workspaces (id, name, owner, state, goal, version, image_ref, image, cpus, memory, disk, root, processes, bandwidth, git, egress, node, sandbox, " +
+					"snapshot, snapshot_bytes, pending_snapshot, forked_from, message, attempts, restarts, idle_after, created_at, updated_at, boots) " +
+					"VALUES ('ws-1', 'demo', 'owner', 'RUNNING', 'RUNNING', 7, '', '', 1, 1, 1, 1, 1, 1, '', 'internet', 'local', '', '', 0, '', '', '', 0, 0, 0, '2026-03-02 10:00:00+00:00', '2026-03-02 10:00:00+00:00', 1)",
+				"INSERT INTO tokens (id, hash, name, kind, scope, owner, created_at) VALUES ('tk-1', 'h', 'bootstrap', 'api', 'admin', 'owner', '2026-03-01 10:00:00+00:00')",
+				"INSERT INTO tokens (id, hash, name, kind, scope, owner, created_at) VALUES ('tk-2', 'h2', 'browser', 'session', 'admin', 'owner', '2026-03-03 10:00:00+00:00')",
+			} {
+				if _, err := old.db.ExecContext(ctx, row); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := old.Close(); err != nil {
+				t.Fatal(err)
+			}
+			s, err := Open(ctx, dsn)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			users, err := s.Users().List(ctx)
+			want := meta.User{ID: "owner", Name: "owner", Role: meta.RoleAdmin, CreatedAt: time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)}
+			if err != nil || len(users) != 1 || users[0] != want {
+				t.Fatalf("users %+v, %v, want %+v", users, err, want)
+			}
+			if role, err := s.Members().RoleOf(ctx, "ws-1", "owner"); err != nil || role != meta.WorkspaceOwner {
+				t.Errorf("role in the old workspace: %q, %v", role, err)
+			}
+			for _, hash := range []string{"h", "h2"} {
+				if tok, err := s.Tokens().ByHash(ctx, hash); err != nil || tok.Owner != "owner" || tok.Scope != meta.ScopeAdmin || tok.Workspace != "" || !tok.StartedAt.IsZero() {
+					t.Errorf("old token %+v, %v", tok, err)
+				}
+			}
+		})
 	}
 }

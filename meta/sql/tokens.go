@@ -21,6 +21,7 @@ var _ meta.Tokens = tokens{}
 func (t tokens) Create(ctx context.Context, tok meta.Token) error {
 	row := tokenRow{
 		ID: tok.ID, Hash: tok.Hash, Name: tok.Name, Kind: string(tok.Kind), Scope: string(tok.Scope), Owner: string(tok.Owner),
+		Workspace: string(tok.Workspace), Agent: tok.Agent, Address: tok.Address, StartedAt: stamp(tok.StartedAt),
 		CreatedAt: stamp(tok.CreatedAt), ExpiresAt: stamp(tok.ExpiresAt), LastUsedAt: stamp(tok.LastUsedAt), RevokedAt: stamp(tok.RevokedAt),
 	}
 	return t.s.update(ctx, func(ctx context.Context, tx bun.Tx) error {
@@ -50,8 +51,17 @@ func (t tokens) ByHash(ctx context.Context, hash string) (meta.Token, error) {
 
 // List implements [meta.Tokens].
 func (t tokens) List(ctx context.Context, kind meta.TokenKind) ([]meta.Token, error) {
+	return t.list(ctx, "kind = ?", string(kind))
+}
+
+// Of implements [meta.Tokens].
+func (t tokens) Of(ctx context.Context, owner holt.UserID, kind meta.TokenKind) ([]meta.Token, error) {
+	return t.list(ctx, "owner = ? AND kind = ?", string(owner), string(kind))
+}
+
+func (t tokens) list(ctx context.Context, where string, args ...any) ([]meta.Token, error) {
 	var rows []tokenRow
-	if err := t.s.db.NewSelect().Model(&rows).Where("kind = ?", string(kind)).OrderExpr("created_at ASC, id ASC").Scan(ctx); err != nil {
+	if err := t.s.db.NewSelect().Model(&rows).Where(where, args...).OrderExpr("created_at ASC, id ASC").Scan(ctx); err != nil {
 		return nil, t.s.fault(fmt.Errorf("list tokens: %w", err))
 	}
 	out := make([]meta.Token, len(rows))
@@ -99,6 +109,19 @@ func (t tokens) Revoke(ctx context.Context, id string, at time.Time) (first bool
 		return nil
 	})
 	return first && err == nil, err
+}
+
+// RevokeOf implements [meta.Tokens].
+func (t tokens) RevokeOf(ctx context.Context, owner holt.UserID, kind meta.TokenKind, at time.Time, except string) error {
+	at = stamp(at)
+	return t.s.update(ctx, func(ctx context.Context, tx bun.Tx) error {
+		_, err := tx.NewUpdate().Model((*tokenRow)(nil)).Set("revoked_at = ?", at).
+			Where("owner = ? AND kind = ? AND id <> ? AND (revoked_at IS NULL OR revoked_at > ?)", string(owner), string(kind), except, at).Exec(ctx)
+		if err != nil {
+			return fmt.Errorf("revoke tokens of user: %w", err)
+		}
+		return nil
+	})
 }
 
 // Purge implements [meta.Tokens].

@@ -84,6 +84,9 @@ func (t workspaces) List(ctx context.Context, p meta.Page) ([]meta.Workspace, st
 	if p.Owner != "" {
 		q = q.Where("owner = ?", string(p.Owner))
 	}
+	if p.Visible != "" {
+		q = q.Where("(owner = ? OR id IN (SELECT workspace FROM members WHERE user_id = ?))", string(p.Visible), string(p.Visible))
+	}
 	after, order := ">", "created_at ASC, id ASC"
 	if p.Reverse {
 		after, order = "<", "created_at DESC, id DESC"
