@@ -54,9 +54,13 @@ type Version struct {
 
 // Me tells whom a token belongs to.
 type Me struct {
-	User      string    `json:"user" doc:"Owner of the token"`
-	Kind      string    `json:"kind" enum:"api,session" doc:"Kind of the token"`
-	Scope     string    `json:"scope" enum:"admin,read" doc:"What the token allows"`
-	TokenID   string    `json:"token_id" doc:"Names the token in lists"`
-	ExpiresAt time.Time `json:"expires_at,omitzero" doc:"When the token ends; absent: never"`
+	User        string    `json:"user" doc:"ID of the token's owner"`
+	Name        string    `json:"name" doc:"What the user signs in with"`
+	Role        string    `json:"role" enum:"admin,member"`
+	Kind        string    `json:"kind" enum:"api,session" doc:"Kind of the token"`
+	Scope       string    `json:"scope" enum:"admin,write,read" doc:"What the token allows"`
+	WorkspaceID string    `json:"workspace_id,omitempty" doc:"The only workspace that the token opens"`
+	Password    bool      `json:"password,omitempty" doc:"The user has a password"`
+	TokenID     string    `json:"token_id" doc:"Names the token in lists"`
+	ExpiresAt   time.Time `json:"expires_at,omitzero" doc:"When the token ends; absent: never"`
 }

@@ -6,8 +6,9 @@ import "time"
 type Token struct {
 	ID         string    `json:"id"`
 	Name       string    `json:"name" example:"ci"`
-	Scope      string    `json:"scope" enum:"admin,read"`
-	User       string    `json:"user"`
+	Scope      string    `json:"scope" enum:"admin,write,read" doc:"read: look; write: use, make and change workspaces; admin: everything that its user may"`
+	User       string    `json:"user" doc:"Name of its user"`
+	Workspace  string    `json:"workspace_id,omitempty" doc:"The only workspace that it opens"`
 	CreatedAt  time.Time `json:"created_at"`
 	ExpiresAt  time.Time `json:"expires_at,omitzero" doc:"Absent: never"`
 	LastUsedAt time.Time `json:"last_used_at,omitzero" doc:"Absent: never"`
@@ -17,7 +18,8 @@ type Token struct {
 // CreateToken asks for a token.
 type CreateToken struct {
 	Name             string `json:"name" doc:"1 to 64 characters that tell its use" example:"ci"`
-	Scope            string `json:"scope,omitempty" doc:"admin (default) or read"`
+	Scope            string `json:"scope,omitempty" doc:"read, write, or admin (default)"`
+	Workspace        string `json:"workspace,omitempty" doc:"Name or ID of the only workspace that it opens; absent: all of its user's"`
 	ExpiresInSeconds int64  `json:"expires_in_seconds,omitempty" doc:"Absent: never expires"`
 }
 
@@ -27,7 +29,7 @@ type NewToken struct {
 	Secret string `json:"secret" doc:"Send it as: Authorization: Bearer SECRET"`
 }
 
-// TokenList is all API tokens.
+// TokenList is API tokens, oldest first.
 type TokenList struct {
 	Items []Token `json:"items"`
 }

@@ -6,6 +6,8 @@ import "time"
 type Workspace struct {
 	ID               string    `json:"id" doc:"Names the workspace for its whole life"`
 	Name             string    `json:"name" doc:"Unique among the workspaces that exist" example:"demo"`
+	Owner            string    `json:"owner,omitempty" doc:"Name of the user who owns it"`
+	Role             string    `json:"role,omitempty" enum:"owner,editor,viewer" doc:"What the caller may do with it; owner for admins too"`
 	State            string    `json:"state" enum:"QUEUED,PROVISIONING,RUNNING,SUSPENDING,SUSPENDED,RESUMING,STOPPING,STOPPED,FAILED,DELETING,DELETED" doc:"Where its machine stands"`
 	Goal             string    `json:"goal" enum:"RUNNING,SUSPENDED,STOPPED,DELETED" doc:"The state that was asked for"`
 	Version          int64     `json:"version" doc:"Grows with every change of the workspace"`

@@ -21,7 +21,7 @@ type clock struct{ ns atomic.Int64 }
 func (c *clock) now() time.Time          { return time.Unix(0, c.ns.Load()).UTC() }
 func (c *clock) advance(d time.Duration) { c.ns.Add(int64(d)) }
 
-func open(t *testing.T) (*auth.Service, *clock, meta.Tokens) {
+func open(t *testing.T) (*auth.Service, *clock, meta.Store) {
 	t.Helper()
 	db, err := sql.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "x.db"))
 	if err != nil {
@@ -30,8 +30,15 @@ func open(t *testing.T) (*auth.Service, *clock, meta.Tokens) {
 	t.Cleanup(func() { db.Close() })
 	c := &clock{}
 	c.ns.Store(time.Date(2026, 4, 1, 12, 0, 0, 0, time.UTC).UnixNano())
-	return auth.New(auth.Config{Tokens: db.Tokens(), Now: c.now}), c, db.Tokens()
+	s := auth.New(auth.Config{Users: db.Users(), Invitations: db.Invitations(), Tokens: db.Tokens(), Now: c.now, Cost: cheap})
+	if err := db.Users().Create(t.Context(), meta.User{ID: "ada", Name: "ada", Role: meta.RoleAdmin, CreatedAt: c.now()}); err != nil {
+		t.Fatal(err)
+	}
+	return s, c, db
 }
+
+// cheap is a cost that makes tests fast.
+var cheap = auth.Cost{Memory: 64, Passes: 1, Threads: 1}
 
 func refused(t *testing.T, err error, text string) {
 	t.Helper()
@@ -51,11 +58,11 @@ func TestTokenLife(t *testing.T) {
 		t.Fatalf("token %q with row %+v", secret, tok)
 	}
 	id, err := s.Authenticate(ctx, secret)
-	want := auth.Identity{User: "ada", Scope: meta.ScopeRead, Kind: meta.TokenAPI, TokenID: tok.ID, Expires: c.now().Add(time.Hour)}
+	want := auth.Identity{User: "ada", Name: "ada", Role: meta.RoleAdmin, Scope: meta.ScopeRead, Kind: meta.TokenAPI, TokenID: tok.ID, Expires: c.now().Add(time.Hour)}
 	if err != nil || id != want {
 		t.Fatalf("identity %+v, %v, want %+v", id, err, want)
 	}
-	if list, err := s.List(ctx); err != nil || len(list) != 1 || !list[0].LastUsedAt.Equal(c.now()) {
+	if list, err := s.List(ctx, "ada"); err != nil || len(list) != 1 || !list[0].LastUsedAt.Equal(c.now()) {
 		t.Fatalf("list %+v, %v", list, err)
 	}
 	c.advance(time.Hour - time.Microsecond)
@@ -75,15 +82,15 @@ func TestTokenLife(t *testing.T) {
 	if _, err := s.Authenticate(ctx, forever); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Revoke(ctx, tok.ID); err != nil {
+	if err := s.Revoke(ctx, "ada", tok.ID); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Revoke(ctx, tok.ID); err != nil {
+	if err := s.Revoke(ctx, "ada", tok.ID); err != nil {
 		t.Fatalf("second revoke: %v", err)
 	}
 	_, err = s.Authenticate(ctx, forever)
 	refused(t, err, "was revoked on")
-	if err := s.Revoke(ctx, "tk-nobody"); !holt.IsKind(err, holt.KindNotFound) {
+	if err := s.Revoke(ctx, "", "tk-nobody"); !holt.IsKind(err, holt.KindNotFound) {
 		t.Fatalf("revoke of an unknown token: %v", err)
 	}
 
@@ -91,7 +98,7 @@ func TestTokenLife(t *testing.T) {
 	if n, err := s.Purge(ctx); err != nil || n != 2 {
 		t.Fatalf("purged %d, %v", n, err)
 	}
-	if list, err := store.List(ctx, meta.TokenAPI); err != nil || len(list) != 0 {
+	if list, err := store.Tokens().List(ctx, meta.TokenAPI); err != nil || len(list) != 0 {
 		t.Fatalf("left %v, %v", list, err)
 	}
 }
@@ -99,7 +106,7 @@ func TestTokenLife(t *testing.T) {
 func TestWrongSecrets(t *testing.T) {
 	s, _, _ := open(t)
 	ctx := t.Context()
-	secret, _, err := s.Create(ctx, auth.TokenRequest{Name: "x"})
+	secret, _, err := s.Create(ctx, auth.TokenRequest{Name: "x", Owner: "ada"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,7 +129,7 @@ func TestWrongSecrets(t *testing.T) {
 	}
 	_, err = s.Authenticate(ctx, "")
 	refused(t, err, "HOLT_TOKEN")
-	if _, err := s.Login(ctx, secret); !holt.IsKind(err, holt.KindUnauthorized) {
+	if _, err := s.Login(ctx, secret, auth.Browser{}); !holt.IsKind(err, holt.KindUnauthorized) {
 		t.Errorf("an API token as login code: %v", err)
 	}
 }
@@ -153,6 +160,8 @@ func TestAllow(t *testing.T) {
 		ok         bool
 	}{
 		{meta.ScopeAdmin, meta.ScopeAdmin, true}, {meta.ScopeAdmin, meta.ScopeRead, true},
+		{meta.ScopeAdmin, meta.ScopeWrite, true}, {meta.ScopeWrite, meta.ScopeWrite, true}, {meta.ScopeWrite, meta.ScopeRead, true},
+		{meta.ScopeWrite, meta.ScopeAdmin, false}, {meta.ScopeRead, meta.ScopeWrite, false},
 		{meta.ScopeRead, meta.ScopeRead, true}, {meta.ScopeRead, meta.ScopeAdmin, false},
 		{"", meta.ScopeRead, false}, {"", "", false},
 	} {
@@ -175,7 +184,7 @@ func TestLogin(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 6 {
 		wg.Go(func() {
-			got, err := s.Login(ctx, code)
+			got, err := s.Login(ctx, code, auth.Browser{})
 			switch {
 			case err == nil:
 				session = got
@@ -193,7 +202,7 @@ func TestLogin(t *testing.T) {
 	if err != nil || id.User != "ada" || id.Scope != meta.ScopeAdmin || id.Kind != meta.TokenSession {
 		t.Fatalf("session of %+v, %v", id, err)
 	}
-	_, err = s.Login(ctx, code)
+	_, err = s.Login(ctx, code, auth.Browser{})
 	refused(t, err, "used already")
 
 	late, _, err := s.NewLogin(ctx, auth.Identity{User: "ada", Scope: meta.ScopeRead})
@@ -201,7 +210,7 @@ func TestLogin(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.advance(15 * time.Minute)
-	_, err = s.Login(ctx, late)
+	_, err = s.Login(ctx, late, auth.Browser{})
 	refused(t, err, "expired on")
 
 	if err := s.Logout(ctx, session.Secret); err != nil {
@@ -221,7 +230,7 @@ func TestRotate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	old, err := s.Login(ctx, code)
+	old, err := s.Login(ctx, code, auth.Browser{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -252,18 +261,18 @@ func TestRotate(t *testing.T) {
 func TestBootstrap(t *testing.T) {
 	s, _, _ := open(t)
 	ctx := t.Context()
-	first, err := s.Bootstrap(ctx, "", "admin")
+	first, err := s.Bootstrap(ctx, "", "ada")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if id, err := s.Authenticate(ctx, first); err != nil || id.Scope != meta.ScopeAdmin || id.User != "admin" {
+	if id, err := s.Authenticate(ctx, first); err != nil || id.Scope != meta.ScopeAdmin || id.User != "ada" {
 		t.Fatalf("%+v, %v", id, err)
 	}
-	if again, err := s.Bootstrap(ctx, first+"\n", "admin"); err != nil || again != first {
+	if again, err := s.Bootstrap(ctx, first+"\n", "ada"); err != nil || again != first {
 		t.Fatalf("a token that works was replaced: %v", err)
 	}
 	for _, damaged := range []string{"", first[:20], "nonsense"} {
-		fresh, err := s.Bootstrap(ctx, damaged, "admin")
+		fresh, err := s.Bootstrap(ctx, damaged, "ada")
 		if err != nil || fresh == first {
 			t.Fatalf("%q: %v", damaged, err)
 		}

@@ -48,7 +48,7 @@ func (g *Gateway) authenticate(r *http.Request) (auth.Identity, error) {
 	if secret == "" || len(secret) > 256 {
 		return auth.Identity{}, holt.Errorf(holt.KindUnauthorized, "the Authorization header holds no token: send it as \"Bearer TOKEN\"")
 	}
-	t, err := g.cfg.Tokens.Authenticate(r.Context(), secret)
+	t, err := g.cfg.Auth.Authenticate(r.Context(), secret)
 	if err != nil {
 		return auth.Identity{}, err
 	}
@@ -67,7 +67,7 @@ func (g *Gateway) renew(w http.ResponseWriter, r *http.Request, id auth.Identity
 	if err != nil {
 		return
 	}
-	s, err := g.cfg.Tokens.Rotate(r.Context(), c.Value)
+	s, err := g.cfg.Auth.Rotate(r.Context(), c.Value)
 	if err != nil {
 		g.log.Warn("renew session", "err", err) // the old one still works
 	} else if s != nil {
@@ -75,35 +75,19 @@ func (g *Gateway) renew(w http.ResponseWriter, r *http.Request, id auth.Identity
 	}
 }
 
-// authorize is [Gateway.authenticate] and the rule of scopes. enter tells that
-// the request enters a workspace.
-func (g *Gateway) authorize(r *http.Request, enter bool) (auth.Identity, error) {
-	id, err := g.authenticate(r)
-	if err != nil {
-		return id, err
-	}
-	read := !enter && (r.Method == http.MethodGet || r.Method == http.MethodHead)
-	if id.Scope == meta.ScopeAdmin || read && id.Scope == meta.ScopeRead {
-		return id, nil
-	}
-	return id, holt.Errorf(holt.KindForbidden, "this token may only look: changing or entering a workspace needs one of scope admin")
-}
-
-// guarded lets only requests with rights through.
+// guarded lets only requests of somebody through. What they may do is checked for
+// each operation.
 func (g *Gateway) guarded(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		t, err := g.authorize(r, false)
+		id, err := g.authenticate(r)
 		if err != nil {
 			writeProblem(w, r, err)
 			return
 		}
-		g.renew(w, r, t)
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), keyToken, t)))
+		g.renew(w, r, id)
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), keyAccess, access{Identity: id})))
 	})
 }
 
 // caller returns who sent the guarded request.
-func caller(ctx context.Context) auth.Identity {
-	id, _ := ctx.Value(keyToken).(auth.Identity)
-	return id
-}
+func caller(ctx context.Context) auth.Identity { return permitted(ctx).Identity }

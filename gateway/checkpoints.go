@@ -4,13 +4,11 @@ import (
 	"context"
 	"net/http"
 
-	"github.com/danielgtaylor/huma/v2"
-
 	"github.com/holt-ide/holt/api"
 	"github.com/holt-ide/holt/meta"
 )
 
-func (g *Gateway) registerCheckpoints(rest huma.API) {
+func (g *Gateway) registerCheckpoints(rest *rest) {
 	const path = "/workspaces/{workspace}/checkpoints"
 	op(rest, "POST", path, "create-checkpoint", "Keep a workspace as it is now, under a label", g.createCheckpoint, answers(http.StatusCreated))
 	op(rest, "GET", path, "list-checkpoints", "List the checkpoints of a workspace", g.listCheckpoints)
@@ -31,15 +29,16 @@ func (g *Gateway) createCheckpoint(ctx context.Context, in *struct {
 	Body api.CreateCheckpoint
 }) (*answer[api.Checkpoint], error) {
 	extendWrite(ctx, longestWait)
-	c, err := g.cfg.Workspaces.Checkpoint(ctx, in.Workspace, in.Body.Label)
+	c, err := g.cfg.Workspaces.Checkpoint(ctx, string(target(ctx).ID), in.Body.Label)
 	if err != nil {
 		return nil, err
 	}
+	note(ctx, "", "", c.Label)
 	return &answer[api.Checkpoint]{toCheckpoint(c)}, nil
 }
 
-func (g *Gateway) listCheckpoints(ctx context.Context, in *Named) (*answer[api.CheckpointList], error) {
-	list, err := g.cfg.Workspaces.Checkpoints(ctx, in.Workspace)
+func (g *Gateway) listCheckpoints(ctx context.Context, _ *Named) (*answer[api.CheckpointList], error) {
+	list, err := g.cfg.Workspaces.Checkpoints(ctx, string(target(ctx).ID))
 	if err != nil {
 		return nil, err
 	}
@@ -59,8 +58,8 @@ type KeptSnapshot struct {
 	InStore bool   // the store has it
 }
 
-func (g *Gateway) listSnapshots(ctx context.Context, in *Named) (*answer[api.KeptSnapshotList], error) {
-	line, trouble, err := g.cfg.Workspaces.Line(ctx, in.Workspace)
+func (g *Gateway) listSnapshots(ctx context.Context, _ *Named) (*answer[api.KeptSnapshotList], error) {
+	line, trouble, err := g.cfg.Workspaces.Line(ctx, string(target(ctx).ID))
 	if err != nil {
 		return nil, err
 	}
@@ -72,12 +71,13 @@ func (g *Gateway) listSnapshots(ctx context.Context, in *Named) (*answer[api.Kep
 }
 
 func (g *Gateway) deleteCheckpoint(ctx context.Context, in *Labelled) (*struct{}, error) {
-	return nil, g.cfg.Workspaces.RemoveCheckpoint(ctx, in.Workspace, in.Label)
+	note(ctx, "", "", in.Label)
+	return nil, g.cfg.Workspaces.RemoveCheckpoint(ctx, string(target(ctx).ID), in.Label)
 }
 
 func (g *Gateway) verifyCheckpoint(ctx context.Context, in *Labelled) (*answer[api.Checkpoint], error) {
 	extendWrite(ctx, longestWait)
-	c, err := g.cfg.Workspaces.VerifyCheckpoint(ctx, in.Workspace, in.Label)
+	c, err := g.cfg.Workspaces.VerifyCheckpoint(ctx, string(target(ctx).ID), in.Label)
 	if err != nil {
 		return nil, err
 	}
@@ -88,9 +88,10 @@ func (g *Gateway) rollback(ctx context.Context, in *struct {
 	Named
 	Body api.Rollback
 }) (*answer[api.Workspace], error) {
-	w, err := g.cfg.Workspaces.Rollback(ctx, in.Workspace, in.Body.Label)
+	note(ctx, "", "", in.Body.Label)
+	w, err := g.cfg.Workspaces.Rollback(ctx, string(target(ctx).ID), in.Body.Label)
 	if err != nil {
 		return nil, err
 	}
-	return &answer[api.Workspace]{toWorkspace(w)}, nil
+	return g.shown(ctx, w)
 }

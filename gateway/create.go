@@ -32,6 +32,7 @@ type createOutput struct {
 
 // create makes a workspace, once per idempotency key.
 func (g *Gateway) create(ctx context.Context, in *createInput) (*createOutput, error) {
+	note(ctx, "", in.Body.Name, "")
 	req, err := g.createRequest(ctx, in.Body)
 	if err != nil {
 		return nil, err
@@ -78,7 +79,7 @@ func (g *Gateway) madeSince(ctx context.Context, req CreateRequest, since time.T
 	if err != nil || w.Owner != req.Owner || w.CreatedAt.Before(since) {
 		return nil, conflict
 	}
-	return created(w), nil
+	return g.created(ctx, w)
 }
 
 func (g *Gateway) createOnce(ctx context.Context, req CreateRequest) (*createOutput, error) {
@@ -86,11 +87,16 @@ func (g *Gateway) createOnce(ctx context.Context, req CreateRequest) (*createOut
 	if err != nil {
 		return nil, limitField(err)
 	}
-	return created(w), nil
+	return g.created(ctx, w)
 }
 
-func created(w meta.Workspace) *createOutput {
-	return &createOutput{Location: api.Prefix + "/workspaces/" + string(w.ID), Body: toWorkspace(w)}
+func (g *Gateway) created(ctx context.Context, w meta.Workspace) (*createOutput, error) {
+	note(ctx, string(w.ID), w.Name, "")
+	shown, err := g.shown(ctx, w)
+	if err != nil {
+		return nil, err
+	}
+	return &createOutput{Location: api.Prefix + "/workspaces/" + string(w.ID), Body: shown.Body}, nil
 }
 
 func replay(r meta.Reply) (*createOutput, error) {

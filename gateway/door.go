@@ -6,10 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"regexp"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"time"
 
@@ -21,7 +23,7 @@ type ctxKey int
 
 const (
 	keyRequestID ctxKey = iota
-	keyToken
+	keyAccess
 	keyRecord
 )
 
@@ -42,7 +44,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !requestIDRE.MatchString(id) {
 		id = holt.NewID()
 	}
-	rec := &record{ResponseWriter: w}
+	rec := &record{ResponseWriter: w, address: g.address(r)}
 	ctx := context.WithValue(r.Context(), keyRequestID, id)
 	r = r.WithContext(context.WithValue(ctx, keyRecord, rec))
 	defer func() {
@@ -72,7 +74,11 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()")
 	h.Set("Cache-Control", "no-store")
+	if g.public.Scheme == "https" {
+		h.Set("Strict-Transport-Security", "max-age=31536000")
+	}
 	g.mux.ServeHTTP(rec, r)
 }
 
@@ -110,10 +116,21 @@ func writeProblem(w http.ResponseWriter, r *http.Request, err error) {
 		h.Set("WWW-Authenticate", `Bearer realm="holt"`)
 	}
 	if holt.Kind(p.Kind).Retryable() {
-		h.Set("Retry-After", "1")
+		h.Set("Retry-After", retryAfter(err))
 	}
 	w.WriteHeader(p.Status)
 	_ = json.NewEncoder(w).Encode(p) // the asker is gone otherwise
+}
+
+// retryAfter returns after how many seconds it makes sense to try again.
+func retryAfter(err error) string {
+	if e, ok := errors.AsType[interface {
+		error
+		RetryAfter() time.Duration
+	}](err); ok {
+		return strconv.Itoa(int(math.Ceil(e.RetryAfter().Seconds())))
+	}
+	return "1"
 }
 
 // problemOf returns the problem of err with the request's ID.
@@ -138,6 +155,9 @@ type record struct {
 	status int
 	token  string // ID of the token, once known
 	cause  error
+
+	address               string // where the request came from
+	target, label, detail string // for the audit log, see note
 }
 
 func (r *record) WriteHeader(status int) {

@@ -17,7 +17,7 @@ import (
 	"github.com/holt-ide/holt/meta"
 )
 
-func (g *Gateway) registerEvents(rest huma.API) {
+func (g *Gateway) registerEvents(rest *rest) {
 	op(rest, "GET", "/events", "events", "Follow what happens to all workspaces", g.allEvents, eventStream(rest))
 	op(rest, "GET", "/workspaces/{workspace}/log", "workspace-log", "List or follow what happened to a workspace", g.workspaceLog, func(o *huma.Operation) {
 		o.Description = "A page of events; with follow, a stream of server-sent events that begins with those after since."
@@ -28,7 +28,7 @@ func (g *Gateway) registerEvents(rest huma.API) {
 }
 
 // eventStream describes an answer that is a stream of server-sent events.
-func eventStream(rest huma.API) func(*huma.Operation) {
+func eventStream(rest *rest) func(*huma.Operation) {
 	return func(o *huma.Operation) {
 		o.Description = "Server-sent events whose id is the number of the event and whose data is an Event. A stream that broke goes on after " +
 			"Last-Event-ID or since; a reader that is too slow is dropped."
@@ -71,7 +71,7 @@ func (g *Gateway) allEvents(ctx context.Context, in *Resume) (*huma.StreamRespon
 	if err != nil {
 		return nil, err
 	}
-	return g.stream(since, ""), nil
+	return g.stream(permitted(ctx), since), nil
 }
 
 type logInput struct {
@@ -82,16 +82,13 @@ type logInput struct {
 
 // workspaceLog has two kinds of answer, so that it writes both itself.
 func (g *Gateway) workspaceLog(ctx context.Context, in *logInput) (*huma.StreamResponse, error) {
-	w, err := g.cfg.Workspaces.Get(ctx, in.Workspace)
-	if err != nil {
-		return nil, err
-	}
+	w := target(ctx)
 	since, err := in.after(0)
 	if err != nil {
 		return nil, err
 	}
 	if in.Follow {
-		return g.stream(since, w.ID), nil
+		return g.stream(permitted(ctx), since), nil
 	}
 	page, err := g.cfg.Events.Of(ctx, w.ID, since, meta.MaxPage)
 	if err != nil {
@@ -108,9 +105,10 @@ func (g *Gateway) workspaceLog(ctx context.Context, in *logInput) (*huma.StreamR
 	}}, nil
 }
 
-// stream answers with the events after since, of one workspace unless id is "",
-// until the reader leaves, is too slow, or the gateway shuts down.
-func (g *Gateway) stream(since int64, id holt.WorkspaceID) *huma.StreamResponse {
+// stream answers with the events after since, of the workspace that a names or
+// else of all that the reader may see, until the reader leaves, is too slow, loses
+// the right, or the gateway shuts down.
+func (g *Gateway) stream(a access, since int64) *huma.StreamResponse {
 	return &huma.StreamResponse{Body: func(hctx huma.Context) {
 		r, w := humago.Unwrap(hctx)
 		h := w.Header()
@@ -121,10 +119,11 @@ func (g *Gateway) stream(since int64, id holt.WorkspaceID) *huma.StreamResponse 
 		if s.write("retry: 1000\nid: %d\n\n", since) != nil {
 			return
 		}
-		ctx, cancel := context.WithCancel(r.Context())
+		ctx, release := g.hold(r.Context(), a, func() {})
 		var wg sync.WaitGroup
 		defer wg.Wait()
-		defer cancel()
+		defer release()
+		sees := g.sees(a)
 		events := make(chan meta.Event, 64)
 		wg.Go(func() {
 			defer close(events)
@@ -132,7 +131,11 @@ func (g *Gateway) stream(since int64, id holt.WorkspaceID) *huma.StreamResponse 
 				if err != nil {
 					return // the reader comes back with the number it saw last
 				}
-				if id != "" && e.Workspace != id {
+				ok, err := sees(ctx, e)
+				if err != nil {
+					return
+				}
+				if !ok {
 					continue
 				}
 				select {
@@ -144,6 +147,40 @@ func (g *Gateway) stream(since int64, id holt.WorkspaceID) *huma.StreamResponse 
 		})
 		g.pump(s, events)
 	}}
+}
+
+// seatsLast is how long a stream of events trusts what it found of the reader's
+// role in a workspace.
+const seatsLast = 2 * time.Second
+
+// sees returns what tells whether a reader of events may see a workspace.
+func (g *Gateway) sees(a access) func(context.Context, meta.Event) (bool, error) {
+	if a.Workspace.ID != "" {
+		return func(_ context.Context, e meta.Event) (bool, error) { return e.Workspace == a.Workspace.ID, nil }
+	}
+	type found struct {
+		ok bool
+		at time.Time
+	}
+	known := map[holt.WorkspaceID]found{}
+	return func(ctx context.Context, e meta.Event) (bool, error) {
+		id := e.Workspace
+		if e.Name == eventShared || e.Name == eventUnshared {
+			delete(known, id) // it tells of this very change
+		}
+		if f, ok := known[id]; ok && time.Since(f.at) < seatsLast {
+			return f.ok, nil
+		}
+		seat, err := g.seat(ctx, a.Identity, id)
+		if err != nil {
+			return false, err
+		}
+		if len(known) > 10_000 {
+			clear(known)
+		}
+		known[id] = found{seat != "", time.Now()}
+		return seat != "", nil
+	}
 }
 
 // pump writes events and heartbeats until events is closed or a write fails.

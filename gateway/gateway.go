@@ -7,10 +7,11 @@
 // browsers send is bounded and checked, and bytes of a guest never become active
 // content of our own origin.
 //
-// Rights: every route but the health check and the login needs a token, as
+// Rights: every route but the ones for signing in needs a token, as
 // "Authorization: Bearer" or in the session cookie. A cookie counts only for
-// requests that our own pages made, see package origin. A token of scope read
-// may use GET routes below /api/v1, and enters no workspace.
+// requests that our own pages made, see package origin. Who may use which route is
+// written in rights.go and nowhere else; a right that is lost ends open streams
+// too (live.go), and what changes something leaves a line in the audit log.
 package gateway
 
 import (
@@ -23,7 +24,10 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -32,6 +36,7 @@ import (
 	"github.com/holt-ide/holt/auth"
 	"github.com/holt-ide/holt/gateway/portproxy"
 	"github.com/holt-ide/holt/meta"
+	guestwire "github.com/holt-ide/holt/wire/guest"
 )
 
 // Workspaces is the lifecycle of workspaces, as package workspace offers it.
@@ -70,6 +75,8 @@ type Workspaces interface {
 	Watch(ctx context.Context, since int64) iter.Seq2[meta.Event, error]
 	// Touch notes activity.
 	Touch(id holt.WorkspaceID)
+	// Tell adds a line to a workspace's log.
+	Tell(ctx context.Context, id holt.WorkspaceID, name, text string) error
 }
 
 // CreateRequest asks for a workspace.
@@ -81,18 +88,6 @@ type CreateRequest struct {
 	IdleAfter *time.Duration // nil: the default; 0: never
 	Egress    holt.Egress    // "": the default
 	Owner     holt.UserID
-}
-
-// Tokens judges and keeps tokens; [auth.Service] does it.
-type Tokens interface {
-	Authenticate(ctx context.Context, secret string) (auth.Identity, error)
-	Create(ctx context.Context, r auth.TokenRequest) (secret string, t meta.Token, err error)
-	List(ctx context.Context) ([]meta.Token, error)
-	Revoke(ctx context.Context, id string) error
-	NewLogin(ctx context.Context, id auth.Identity) (code string, expires time.Time, err error)
-	Login(ctx context.Context, code string) (auth.Session, error)
-	Rotate(ctx context.Context, secret string) (*auth.Session, error)
-	Logout(ctx context.Context, secret string) error
 }
 
 // Node reaches the guest agents of running sandboxes.
@@ -121,7 +116,9 @@ type Config struct {
 	Workspaces  Workspaces
 	Events      meta.Events
 	Idempotency meta.Idempotency
-	Tokens      Tokens
+	Auth        *auth.Service
+	Members     meta.Members
+	Audit       meta.Audit
 	Node        Node
 	Images      Images
 
@@ -135,6 +132,10 @@ type Config struct {
 	// CookieKey signs the cookies of forwarded ports; with a key that lasts,
 	// they outlive a restart. Empty means a random one.
 	CookieKey []byte
+
+	// TrustedProxies are the addresses of proxies in front whose X-Forwarded-For
+	// tells where a request comes from.
+	TrustedProxies []netip.Prefix
 
 	Web     http.Handler // the pages; nil shows none
 	Version string
@@ -157,6 +158,8 @@ type Gateway struct {
 	mux    *http.ServeMux
 	ports  *portproxy.Proxy
 	relays *gauge
+	live   *live
+	table  []Route
 	guests *http.Transport
 	server *http.Server
 
@@ -190,11 +193,11 @@ func New(cfg Config) (*Gateway, error) {
 		rand.Read(cfg.CookieKey) // never fails since Go 1.24
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	g := &Gateway{cfg: cfg, log: cfg.Log, public: public, relays: newGauge(cfg.MaxRelays), stop: stop}
+	g := &Gateway{cfg: cfg, log: cfg.Log, public: public, relays: newGauge(cfg.MaxRelays), live: newLive(), stop: stop}
 	g.guests = g.newTransport()
 	g.ports = portproxy.New(portproxy.Config{
 		Domain: cfg.PortDomain, PublicURL: public, Key: cfg.CookieKey, Log: cfg.Log,
-		Open: g.openPort, Admit: g.admitToPort, Track: g.track,
+		Enter: g.enterPort, Track: g.track,
 	})
 	g.mux = g.routes()
 	g.server = &http.Server{
@@ -211,19 +214,60 @@ func New(cfg Config) (*Gateway, error) {
 func (g *Gateway) routes() *http.ServeMux {
 	mux := http.NewServeMux()
 	g.mountREST(mux)
-	mux.HandleFunc("GET /healthz", g.health)
-	mux.HandleFunc("GET /login", g.showLoginPage)
-	mux.HandleFunc("POST /login", g.login)
-	mux.HandleFunc("GET /login.js", loginScript)
-	mux.HandleFunc("POST /logout", g.logout)
-	mux.HandleFunc("GET "+portproxy.AuthPath, g.portAuth)
-	mux.HandleFunc("/w/{workspace}/v1/", g.relaySession)
-	mux.HandleFunc("GET /w/{workspace}/port/{port}", g.relayPort)
-	mux.HandleFunc("/w/", g.noRoute)
+	g.handle(mux, "GET /healthz", "health", g.health)
+	g.handle(mux, "GET /login", "login-page", g.showLoginPage)
+	g.handle(mux, "POST /login", "login", g.login)
+	g.handle(mux, "GET /login.js", "login-script", loginScript)
+	g.handle(mux, "POST /logout", "logout", g.logout)
+	g.handle(mux, "GET /welcome", "welcome-page", g.showWelcome)
+	g.handle(mux, "POST /welcome", "welcome", g.welcome)
+	g.handle(mux, "GET /invite", "invite-page", g.showInvite)
+	g.handle(mux, "POST /invite", "invite", g.acceptInvite)
+	g.handle(mux, "GET "+portproxy.AuthPath, "port-auth", g.portAuth)
+	g.handle(mux, "/w/{workspace}/v1/", "guest", g.relaySession)
+	for _, r := range guestwire.Routes() {
+		if r.Public {
+			g.declare(r.Method, "/w/{workspace}"+r.Pattern, guestRight(r.Name))
+		}
+	}
+	g.handle(mux, "GET /w/{workspace}/port/{port}", "port-tunnel", g.relayPort)
+	g.handle(mux, "/w/", "no-route", g.noRoute)
 	if g.cfg.Web != nil {
-		mux.HandleFunc("/", g.page)
+		g.handle(mux, "/", "pages", g.page)
 	}
 	return mux
+}
+
+// Route is one way in.
+type Route struct {
+	Method  string // "" for all
+	Pattern string
+	Right   string // its key in the table of rights
+}
+
+// Routes returns every way in but the forwarded ports, which are requests to
+// other hosts.
+func (g *Gateway) Routes() []Route { return slices.Clone(g.table) }
+
+// declare notes a route and returns its right. A route without one is a mistake
+// of ours.
+func (g *Gateway) declare(method, pattern, key string) right {
+	need, ok := rights[key]
+	if !ok {
+		panic("gateway: " + method + " " + pattern + " has no right " + key)
+	}
+	g.table = append(g.table, Route{Method: method, Pattern: pattern, Right: key})
+	return need
+}
+
+// handle mounts a route beside the REST interface.
+func (g *Gateway) handle(mux *http.ServeMux, pattern, key string, f http.HandlerFunc) {
+	method, path, ok := strings.Cut(pattern, " ")
+	if !ok {
+		method, path = "", pattern
+	}
+	g.declare(method, path, key)
+	mux.HandleFunc(pattern, f)
 }
 
 // Serve answers requests on ln until [Gateway.Shutdown], and returns nil then.

@@ -14,7 +14,7 @@ import (
 	"github.com/holt-ide/holt/api"
 )
 
-func (g *Gateway) registerImages(rest huma.API) {
+func (g *Gateway) registerImages(rest *rest) {
 	op(rest, "GET", "/images", "list-images", "List images", g.listImages)
 	op(rest, "POST", "/images/build", "build-image", "Build an image from a recipe of the server", g.buildImage, progressStream(rest))
 	op(rest, "POST", "/images/pull", "pull-image", "Fetch an image from a registry", g.pullImage, progressStream(rest))
@@ -23,7 +23,7 @@ func (g *Gateway) registerImages(rest huma.API) {
 }
 
 // progressStream describes an answer that is a stream of [api.Progress].
-func progressStream(rest huma.API) func(*huma.Operation) {
+func progressStream(rest *rest) func(*huma.Operation) {
 	return func(o *huma.Operation) {
 		o.Responses = map[string]*huma.Response{"200": {
 			Description: "One JSON object a line: progress, and at last the image or a problem",

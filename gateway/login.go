@@ -2,87 +2,107 @@ package gateway
 
 import (
 	"context"
-	"html/template"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/holt-ide/holt"
 	"github.com/holt-ide/holt/api"
+	"github.com/holt-ide/holt/auth"
 	"github.com/holt-ide/holt/gateway/origin"
+	"github.com/holt-ide/holt/gateway/portproxy"
 	"github.com/holt-ide/holt/meta"
 )
 
-// maxCode bounds a login code; real ones are shorter.
-const maxCode = 256
+// loginView is the page that asks for a name and a password.
+func (g *Gateway) loginView(to, named string) doorView {
+	return doorView{
+		Title: "Sign in", Action: "/login", To: to, Name: true, Password: true, Named: named, Button: "Sign in", Providers: g.providers(to),
+		Hint: "Forgotten your password? An admin of this server makes you a link to choose a new one. Whoever runs the server can use", Command: "holt open",
+	}
+}
 
-var loginTemplate = template.Must(template.New("login").Parse(`<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Sign in · Holt</title><style>
-:root{color-scheme:light dark;font:16px/1.5 system-ui,sans-serif}
-body{margin:0;min-height:100vh;display:grid;place-items:center}
-main{max-width:26rem;padding:2rem}
-h1{font-size:1.4rem;margin:0 0 .5rem}
-button{font:inherit;padding:.6rem 1.4rem;border:0;border-radius:.4rem;background:#2f6f4f;color:#fff;cursor:pointer}
-code{font-size:.95em}
-</style></head><body><main>
-<h1>Holt</h1>
-{{if .Problem}}<p role="alert">{{.Problem}}</p>{{end}}
-{{if .Code}}<p>This link signs this browser in, once.</p>
-<form method="post" action="/login" id="login"><input type="hidden" name="code" value="{{.Code}}"><input type="hidden" name="open" value="{{.Open}}"><button autofocus>Sign in</button></form>
-<script src="/login.js" defer></script>
-{{else}}<p>Open the login link that <code>holtd</code> printed, or make one with <code>holt open NAME</code>.</p>{{end}}
-</main></body></html>
-`))
+// linkView is the page behind a login link. The link itself changes nothing, so
+// that programs which look at links in advance do not use it up.
+func linkView(code, to string) doorView {
+	return doorView{
+		Title: "Sign in", Intro: "This link signs this browser in, once.", Action: "/login", Code: code, To: to, Button: "Sign in", Press: true,
+	}
+}
 
-type loginView struct{ Code, Open, Problem string }
+// after is where a browser goes next: a page of ours, never another place.
+func after(to string) string {
+	u, err := url.Parse(to)
+	if err != nil || u.IsAbs() || u.Host != "" || !strings.HasPrefix(to, "/") || strings.HasPrefix(to, "//") || strings.ContainsAny(to, "\\\r\n\t") ||
+		len(to) > 1024 || strings.HasPrefix(u.Path, "/login") || strings.HasPrefix(u.Path, "/logout") {
+		return "/"
+	}
+	return to
+}
 
-// showLoginPage shows the button that redeems a link. The link itself changes
-// nothing, so that programs which look at links in advance do not use it up.
+// whereTo returns where a request wants to go after the login.
+func whereTo(q url.Values) string {
+	if name := q.Get("open"); holt.CheckName(name) == nil {
+		return "/#" + name
+	}
+	return after(q.Get("to"))
+}
+
 func (g *Gateway) showLoginPage(w http.ResponseWriter, r *http.Request) {
-	v := loginView{Code: r.URL.Query().Get("code"), Open: r.URL.Query().Get("open")}
-	if len(v.Code) > maxCode || len(v.Open) > maxCode {
-		v = loginView{}
+	q := r.URL.Query()
+	to := whereTo(q)
+	if code := codeOf(q.Get("code")); code != "" {
+		showDoor(w, http.StatusOK, linkView(code, to))
+		return
 	}
-	showLogin(w, http.StatusOK, v)
+	if id, err := g.authenticate(r); err == nil && id.Kind == meta.TokenSession {
+		http.Redirect(w, r, to, http.StatusSeeOther)
+		return
+	}
+	showDoor(w, http.StatusOK, g.loginView(to, ""))
 }
 
-func showLogin(w http.ResponseWriter, status int, v loginView) {
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.Header().Set("Content-Security-Policy", pageCSP)
-	w.WriteHeader(status)
-	_ = loginTemplate.Execute(w, v) // the browser is gone otherwise
-}
-
-// loginScript presses the button.
-func loginScript(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "text/javascript; charset=utf-8")
-	_, _ = w.Write([]byte("document.getElementById('login').submit()\n")) // the browser is gone otherwise
-}
-
-// login redeems the code of a login link for a session cookie.
+// login signs a browser in, with the code of a login link or with a password.
 func (g *Gateway) login(w http.ResponseWriter, r *http.Request) {
-	if !origin.Same(r) {
-		showLogin(w, http.StatusForbidden, loginView{Problem: "Another page sent this form. Open the login link itself."})
+	if status, problem := form(w, r, origin.Same(r)); status != 0 {
+		v := g.loginView("/", "")
+		v.Problem = problem
+		showDoor(w, status, v)
 		return
 	}
-	r.Body = http.MaxBytesReader(w, r.Body, 4<<10)
-	code := r.PostFormValue("code")
-	if code == "" || len(code) > maxCode {
-		showLogin(w, http.StatusBadRequest, loginView{Problem: "There is no login code in this request."})
-		return
+	to := whereTo(r.PostForm)
+	var s auth.Session
+	var err error
+	action, v := "login", g.loginView(to, r.PostForm.Get("name"))
+	if r.PostForm.Has("code") {
+		action, v = "login-link", g.loginView(to, "")
+		s, err = g.cfg.Auth.Login(r.Context(), codeOf(r.PostForm.Get("code")), g.browserOf(r))
+	} else {
+		// A name that nobody has may be a password, typed into the wrong field.
+		if u, err := g.cfg.Auth.User(r.Context(), r.PostForm.Get("name")); err == nil {
+			note(r.Context(), string(u.ID), u.Name, "")
+		}
+		s, err = g.cfg.Auth.PasswordLogin(r.Context(), r.PostForm.Get("name"), r.PostForm.Get("password"), g.browserOf(r))
 	}
-	s, err := g.cfg.Tokens.Login(r.Context(), code)
 	if err != nil {
-		p := problemOf(r.Context(), err)
-		showLogin(w, p.Status, loginView{Problem: p.Detail})
+		g.refuse(r.Context(), w, v, err)
+		g.audit(r, auth.Identity{}, action)
 		return
+	}
+	g.signedIn(w, r, s, action, to)
+}
+
+// signedIn hands a browser its session.
+func (g *Gateway) signedIn(w http.ResponseWriter, r *http.Request, s auth.Session, action, to string) {
+	// Whoever was signed in here before is not any more.
+	if c, err := r.Cookie(g.sessionCookie()); err == nil && len(c.Value) <= maxCode {
+		if err := g.cfg.Auth.Logout(r.Context(), c.Value); err != nil {
+			g.log.Warn("end the session before", "err", err)
+		}
 	}
 	http.SetCookie(w, g.cookie(s.Secret, s.Expires))
-	to := "/"
-	if name := r.PostFormValue("open"); holt.CheckName(name) == nil {
-		to += "#" + name
-	}
+	g.audit(r, s.Identity, action)
 	http.Redirect(w, r, to, http.StatusSeeOther)
 }
 
@@ -93,12 +113,18 @@ func (g *Gateway) logout(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if c, err := r.Cookie(g.sessionCookie()); err == nil {
-		if err := g.cfg.Tokens.Logout(r.Context(), c.Value); err != nil {
+		id, _ := g.authenticate(r) // a session that is over ends all the same
+		if err := g.cfg.Auth.Logout(r.Context(), c.Value); err != nil {
 			writeProblem(w, r, err)
 			return
 		}
+		if id.User != "" {
+			g.lost(id.User, "")
+			g.audit(r, id, "logout")
+		}
 	}
 	http.SetCookie(w, g.cookie("", time.Unix(1, 0)))
+	w.Header().Set("Clear-Site-Data", `"cache"`)
 	http.Redirect(w, r, "/login", http.StatusSeeOther)
 }
 
@@ -113,13 +139,13 @@ func (g *Gateway) cookie(value string, expires time.Time) *http.Cookie {
 func (g *Gateway) newLogin(ctx context.Context, in *struct{ Body api.CreateLogin }) (*answer[api.Login], error) {
 	q := url.Values{}
 	if in.Body.Workspace != "" {
-		w, err := g.cfg.Workspaces.Get(ctx, in.Body.Workspace)
+		a, err := g.permit(ctx, caller(ctx), rights["get-workspace"], in.Body.Workspace, "")
 		if err != nil {
 			return nil, err
 		}
-		q.Set("open", w.Name)
+		q.Set("open", a.Workspace.Name)
 	}
-	code, expires, err := g.cfg.Tokens.NewLogin(ctx, caller(ctx))
+	code, expires, err := g.cfg.Auth.NewLogin(ctx, caller(ctx))
 	if err != nil {
 		return nil, err
 	}
@@ -133,21 +159,32 @@ func (g *Gateway) newLogin(ctx context.Context, in *struct{ Body api.CreateLogin
 func (g *Gateway) portAuth(w http.ResponseWriter, r *http.Request) {
 	// A visit to the port's address was redirected here, so the request may come
 	// from another site; it changes nothing, and answers only towards the port.
+	var id auth.Identity
 	c, err := r.Cookie(g.sessionCookie())
-	if err != nil {
-		showLogin(w, http.StatusUnauthorized, loginView{Problem: "Sign in first, then open the port's address again."})
-		return
-	}
-	id, err := g.cfg.Tokens.Authenticate(r.Context(), c.Value)
 	if err == nil {
-		err = id.Allow(meta.ScopeAdmin)
+		id, err = g.cfg.Auth.Authenticate(r.Context(), c.Value)
 	}
-	if err != nil {
-		p := problemOf(r.Context(), err)
-		showLogin(w, p.Status, loginView{Problem: p.Detail})
+	if err != nil || id.Kind != meta.TokenSession {
+		v := g.loginView(r.URL.RequestURI(), "")
+		v.Intro = "This port is private. Sign in to see whether it is shared with you."
+		showDoor(w, http.StatusUnauthorized, v)
 		return
 	}
-	if err := g.ports.Handoff(w, r, id.User); err != nil {
+	name, err := portproxy.Asked(r)
+	if err == nil {
+		_, err = g.permit(r.Context(), id, rights["port-view"], name, "")
+	}
+	if err != nil {
+		g.refuse(r.Context(), w, doorView{Title: "This port cannot be opened", Hint: "You are signed in as " + id.Name + "."}, err)
+		return
+	}
+	if err := g.ports.Handoff(w, r, passOf(id)); err != nil {
 		writeProblem(w, r, err)
 	}
 }
+
+// providers returns the ways to sign in beside a password.
+func (g *Gateway) providers(string) []provider { return nil }
+
+// invited returns the ways to accept an invitation beside a password.
+func (g *Gateway) invited(string) []provider { return nil }

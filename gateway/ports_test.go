@@ -252,6 +252,7 @@ func TestForwardedPortErrors(t *testing.T) {
 // The handoff leads to forwarded ports and nowhere else.
 func TestHandoffIsNoOpenRedirect(t *testing.T) {
 	s := stand.New(t)
+	s.Start(t, "demo")
 	session := login(t, s)
 	for _, c := range []struct{ port, name, path, want string }{
 		{"80", "demo", "//evil.test/", "/"},

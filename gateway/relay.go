@@ -19,22 +19,19 @@ import (
 	guestwire "github.com/holt-ide/holt/wire/guest"
 )
 
-const (
-	// wakeTime is how long a request waits for a workspace to run.
-	wakeTime = 2 * time.Minute
-	// touchEvery is how often an open relay counts as activity.
-	touchEvery = 20 * time.Second
-)
+// wakeTime is how long a request waits for a workspace to run.
+const wakeTime = 2 * time.Minute
 
 // relaySession passes a request on to a public route of a guest agent.
 func (g *Gateway) relaySession(w http.ResponseWriter, r *http.Request) {
 	_, path, _ := strings.Cut(strings.TrimPrefix(r.URL.EscapedPath(), "/w/"), "/")
 	path = "/" + path
-	if !guestwire.Public(r.Method, path) {
+	route, ok := guestwire.Find(r.Method, path)
+	if !ok || !route.Public {
 		g.noRoute(w, r)
 		return
 	}
-	g.enter(w, r, func(ws meta.Workspace) error {
+	g.enter(w, r, rights[guestRight(route.Name)], func(r *http.Request, ws meta.Workspace) error {
 		if isUpgrade(r, "websocket") {
 			return g.takeover(w, r, ws, path, "websocket")
 		}
@@ -55,75 +52,75 @@ func (g *Gateway) relayPort(w http.ResponseWriter, r *http.Request) {
 			Field: "Upgrade", Detail: "this is a raw byte stream: ask with Connection: Upgrade and Upgrade: " + api.UpgradeTCP + ", as holt port does"})
 		return
 	}
-	g.enter(w, r, func(ws meta.Workspace) error {
+	g.enter(w, r, rights["port-tunnel"], func(r *http.Request, ws meta.Workspace) error {
 		return g.takeover(w, r, ws, fmt.Sprintf("/v1/ports/%d/dial", port), guestwire.UpgradeTCP)
 	})
 }
 
 // enter checks rights, wakes the workspace, counts the relay and calls serve
-// with a running workspace. An error of serve is answered, so serve returns one
-// only while nothing is written.
-func (g *Gateway) enter(w http.ResponseWriter, r *http.Request, serve func(meta.Workspace) error) {
-	if _, err := g.authorize(r, true); err != nil {
+// with a running workspace and a request that ends when the right is lost. An
+// error of serve is answered, so serve returns one only while nothing is written.
+func (g *Gateway) enter(w http.ResponseWriter, r *http.Request, need right, serve func(*http.Request, meta.Workspace) error) {
+	id, err := g.authenticate(r)
+	if err != nil {
+		writeProblem(w, r, err)
+		return
+	}
+	a, err := g.permit(r.Context(), id, need, r.PathValue("workspace"), "")
+	if err != nil {
 		writeProblem(w, r, err)
 		return
 	}
 	wake := r.Header.Get(api.HeaderWake) != api.NoWake && r.URL.Query().Get(api.QueryWake) != api.NoWake
-	ws, leave, err := g.admit(r.Context(), r.PathValue("workspace"), wake)
+	ctx, leave, err := g.admit(r.Context(), &a, wake)
 	if err != nil {
 		writeProblem(w, r, err)
 		return
 	}
 	defer leave()
-	if err := serve(ws); err != nil {
+	if need.readers && a.readOnly() {
+		r = readOnly(r)
+	}
+	if err := serve(r.WithContext(ctx), a.Workspace); err != nil {
 		writeProblem(w, r, err)
 	}
 }
 
-// admit makes sure that a workspace runs and counts one more relay into it until
-// leave is called.
-func (g *Gateway) admit(ctx context.Context, nameOrID string, wake bool) (ws meta.Workspace, leave func(), err error) {
-	ws, err = g.running(ctx, nameOrID, wake)
-	if err != nil {
-		return ws, nil, err
-	}
-	if err := g.relays.enter(ws.ID); err != nil {
-		return ws, nil, err
-	}
-	touching, stop := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		g.keepTouching(touching, ws.ID)
-	}()
-	return ws, func() {
-		stop()
-		<-done
-		g.relays.leave(ws.ID)
-	}, nil
+// readOnly returns the request of somebody who may look only: what the guest does
+// with it changes nothing.
+func readOnly(r *http.Request) *http.Request {
+	r = r.Clone(r.Context())
+	q := r.URL.Query()
+	q.Set("readonly", "1")
+	q.Del("create")
+	r.URL.RawQuery = q.Encode()
+	return r
 }
 
-// keepTouching counts an open relay as activity from its start to its end.
-func (g *Gateway) keepTouching(ctx context.Context, id holt.WorkspaceID) {
-	tick := time.NewTicker(touchEvery)
-	defer tick.Stop()
-	for {
-		g.cfg.Workspaces.Touch(id)
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			g.cfg.Workspaces.Touch(id)
-			return
-		}
+// admit makes sure that the workspace of a runs, notes its row there, and counts
+// one more relay into it until leave is called. The context ends when the right is
+// lost.
+func (g *Gateway) admit(ctx context.Context, a *access, wake bool) (held context.Context, leave func(), err error) {
+	if a.Workspace, err = g.running(ctx, a.Workspace, wake); err != nil {
+		return nil, nil, err
 	}
+	ws := a.Workspace.ID
+	if err := g.relays.enter(ws); err != nil {
+		return nil, nil, err
+	}
+	// An open relay counts as activity from its start to its end.
+	held, release := g.hold(ctx, *a, func() { g.cfg.Workspaces.Touch(ws) })
+	return held, func() {
+		release()
+		g.relays.leave(ws)
+	}, nil
 }
 
 // running returns the row of a workspace that runs. One that does not is woken,
 // unless wake is false and nobody else wants it to run.
-func (g *Gateway) running(ctx context.Context, nameOrID string, wake bool) (meta.Workspace, error) {
-	ws, err := g.cfg.Workspaces.Get(ctx, nameOrID)
-	if err != nil || ws.State == holt.Running {
-		return ws, err
+func (g *Gateway) running(ctx context.Context, ws meta.Workspace, wake bool) (meta.Workspace, error) {
+	if ws.State == holt.Running {
+		return ws, nil
 	}
 	if ws.State == holt.Deleting || ws.State == holt.Deleted {
 		return ws, holt.Errorf(holt.KindNotFound, "workspace %s is deleted", ws.Name)

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -97,28 +98,37 @@ func restConfig(version string) huma.Config {
 	return cfg
 }
 
+// rest is the REST interface of a gateway, as it is put together.
+type rest struct {
+	huma.API
+	g *Gateway
+}
+
+func (g *Gateway) register(mux *http.ServeMux, version string) *rest {
+	rest := &rest{humago.New(mux, restConfig(version)), g}
+	g.registerWorkspaces(rest)
+	g.registerMembers(rest)
+	g.registerEvents(rest)
+	g.registerImages(rest)
+	g.registerAccount(rest)
+	g.registerPeople(rest)
+	g.registerAudit(rest)
+	return rest
+}
+
 // mountREST puts the REST interface on mux, behind the check of rights.
 func (g *Gateway) mountREST(mux *http.ServeMux) {
 	inner := http.NewServeMux()
-	rest := humago.New(inner, restConfig(g.cfg.Version))
-	g.registerWorkspaces(rest)
-	g.registerEvents(rest)
-	g.registerImages(rest)
-	g.registerAdmin(rest)
+	g.register(inner, g.cfg.Version)
 	inner.HandleFunc("/", g.noRoute)
 	mux.Handle(api.Prefix+"/", g.guarded(inner))
-	mux.Handle("GET "+api.Prefix+"/openapi.json", inner)
-	mux.HandleFunc("GET "+api.Prefix+"/healthz", g.health)
+	g.handle(mux, "GET "+api.Prefix+"/openapi.json", "openapi", inner.ServeHTTP)
+	g.handle(mux, "GET "+api.Prefix+"/healthz", "health", g.health)
 }
 
 // OpenAPI returns the description of the REST interface as indented JSON.
 func OpenAPI() ([]byte, error) {
-	g := &Gateway{}
-	rest := humago.New(http.NewServeMux(), restConfig("1"))
-	g.registerWorkspaces(rest)
-	g.registerEvents(rest)
-	g.registerImages(rest)
-	g.registerAdmin(rest)
+	rest := (&Gateway{}).register(http.NewServeMux(), "1")
 	data, err := json.MarshalIndent(rest.OpenAPI(), "", "  ")
 	if err != nil {
 		return nil, err
@@ -132,20 +142,32 @@ type answer[T any] struct{ Body T }
 // writeTime bounds how long a client may take to read an ordinary answer.
 const writeTime = 30 * time.Second
 
-// op declares one operation of the REST interface.
-func op[I, O any](rest huma.API, method, path, id, summary string, handle func(context.Context, *I) (*O, error), more ...func(*huma.Operation)) {
-	o := huma.Operation{
-		OperationID: id, Method: method, Path: api.Prefix + path, Summary: summary, MaxBodyBytes: api.MaxBody,
-		Middlewares: huma.Middlewares{func(ctx huma.Context, next func(huma.Context)) {
-			_, w := humago.Unwrap(ctx)
-			_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTime)) // a writer without deadlines is a test's
-			next(ctx)
-		}},
-	}
+// op declares one operation of the REST interface. Whoever may not use it, as
+// rights says, does not reach handle; whoever changes something leaves a line in
+// the audit log.
+func op[I, O any](rest *rest, method, path, id, summary string, handle func(context.Context, *I) (*O, error), more ...func(*huma.Operation)) {
+	g, need := rest.g, rest.g.declare(method, api.Prefix+path, id)
+	o := huma.Operation{OperationID: id, Method: method, Path: api.Prefix + path, Summary: summary, MaxBodyBytes: api.MaxBody}
+	o.Middlewares = huma.Middlewares{func(ctx huma.Context, next func(huma.Context)) {
+		r, w := humago.Unwrap(ctx)
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTime)) // a writer without deadlines is a test's
+		who := permitted(ctx.Context()).Identity
+		if changes(&o) && !need.quiet {
+			defer g.audit(r, who, id)
+		}
+		a, err := g.permit(ctx.Context(), who, need, ctx.Param("workspace"), ctx.Param("user"))
+		if err != nil {
+			note(ctx.Context(), "", cmp.Or(ctx.Param("workspace"), ctx.Param("user"), ctx.Param("id")), "")
+			writeProblem(w, r, err)
+			return
+		}
+		note(ctx.Context(), string(a.Workspace.ID), a.Workspace.Name, "")
+		next(huma.WithValue(ctx, keyAccess, a))
+	}}
 	for _, f := range more {
 		f(&o)
 	}
-	huma.Register(rest, o, func(ctx context.Context, in *I) (*O, error) {
+	huma.Register(rest.API, o, func(ctx context.Context, in *I) (*O, error) {
 		out, err := handle(ctx, in)
 		if err != nil {
 			return nil, problemOf(ctx, err)
@@ -156,7 +178,7 @@ func op[I, O any](rest huma.API, method, path, id, summary string, handle func(c
 
 // schemaOf returns the description of T, for answers that the REST library does
 // not write itself.
-func schemaOf[T any](rest huma.API) *huma.Schema {
+func schemaOf[T any](rest *rest) *huma.Schema {
 	t := reflect.TypeFor[T]()
 	return rest.OpenAPI().Components.Schemas.Schema(t, true, t.Name())
 }

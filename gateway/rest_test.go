@@ -80,7 +80,7 @@ func TestWrongInput(t *testing.T) {
 		{"no route", "GET", "/nothing", ``, 404, "not-found", "", "", "openapi.json"},
 		{"wrong method", "PATCH", "/workspaces/demo", ``, 404, "not-found", "", "", "PATCH"},
 		{"token without name", "POST", "/tokens", `{"name":""}`, 400, "invalid", "name", "", "1 to 64"},
-		{"bad scope", "POST", "/tokens", `{"name":"a","scope":"root"}`, 400, "invalid", "scope", "", "admin or read"},
+		{"bad scope", "POST", "/tokens", `{"name":"a","scope":"root"}`, 400, "invalid", "scope", "", "read, write or admin"},
 		{"unknown token", "DELETE", "/tokens/tk-none", ``, 404, "not-found", "", "", ""},
 		{"pull nothing", "POST", "/images/pull", `{"reference":""}`, 400, "invalid", "reference", "", "reference"},
 	} {

@@ -1,15 +1,19 @@
 package gateway_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
+	"github.com/holt-ide/holt"
 	"github.com/holt-ide/holt/api"
 	"github.com/holt-ide/holt/gateway"
+	"github.com/holt-ide/holt/meta"
 	"github.com/holt-ide/holt/test/stand"
 )
 
@@ -31,69 +35,256 @@ func problem(t *testing.T, resp *http.Response) api.Problem {
 	return p
 }
 
-// Every route of the description, and those beside it, against every kind of
-// credential. A new route is tested as soon as it exists.
+// people are the callers of the tables below, in this order.
+var people = []string{"admin", "owner", "editor", "viewer", "stranger", "nobody"}
+
+// allowed says who may use each right, in the order of people: y for yes, f for 403,
+// n for 404 as if the workspace were not there, u for 401. It is written out
+// here a second time on purpose: to change a right takes two changes. scope is the
+// least that a token needs.
+var allowed = map[string]struct{ who, scope string }{
+	"version": {"yyyyyu", "read"}, "me": {"yyyyyu", "read"}, "events": {"yyyyyu", "read"},
+	"list-images": {"yyyyyu", "read"}, "build-image": {"yffffu", "write"}, "pull-image": {"yffffu", "write"},
+	"load-image": {"yffffu", "write"}, "remove-image": {"yffffu", "write"},
+
+	"set-password": {"yyyyyu", "admin"}, "create-login": {"yyyyyu", "admin"},
+	"list-tokens": {"yyyyyu", "read"}, "create-token": {"yyyyyu", "admin"}, "revoke-token": {"yyyyyu", "admin"},
+	"list-sessions": {"yyyyyu", "read"}, "end-session": {"yyyyyu", "admin"}, "end-sessions": {"yyyyyu", "admin"},
+
+	"list-users": {"yffffu", "read"}, "get-user": {"yffffu", "read"}, "update-user": {"yffffu", "admin"},
+	"delete-user": {"yffffu", "admin"}, "reset-password": {"yffffu", "admin"},
+	"list-invitations": {"yffffu", "read"}, "create-invitation": {"yffffu", "admin"}, "revoke-invitation": {"yffffu", "admin"},
+	"list-audit": {"yffffu", "read"},
+
+	"list-workspaces": {"yyyyyu", "read"}, "create-workspace": {"yyyyyu", "write"},
+	"get-workspace": {"yyyynu", "read"}, "workspace-history": {"yyyynu", "read"}, "workspace-log": {"yyyynu", "read"},
+	"workspace-ports": {"yyyynu", "read"}, "list-checkpoints": {"yyyynu", "read"}, "list-members": {"yyyynu", "read"}, "list-snapshots": {"yyyynu", "read"},
+	"wake-workspace": {"yyyynu", "write"}, "resume-workspace": {"yyyynu", "write"},
+	"suspend-workspace": {"yyyfnu", "write"}, "stop-workspace": {"yyyfnu", "write"},
+	"create-checkpoint": {"yyyfnu", "write"}, "verify-checkpoint": {"yyyfnu", "write"},
+	"delete-checkpoint": {"yyffnu", "write"}, "rollback-workspace": {"yyffnu", "write"}, "fork-workspace": {"yyffnu", "write"},
+	"delete-workspace": {"yyffnu", "write"},
+	"set-member":       {"yyffnu", "admin"}, "remove-member": {"yyffnu", "admin"}, "create-share-link": {"yyffnu", "admin"},
+
+	"port-tunnel":     {"yyyfnu", "write"},
+	"guest-terminals": {"yyyynu", "write"}, "guest-terminal-attach": {"yyyynu", "write"},
+	"guest-terminal-create": {"yyyfnu", "write"}, "guest-terminal-delete": {"yyyfnu", "write"}, "guest-exec": {"yyyfnu", "write"},
+	"guest-file-stat": {"yyyynu", "write"}, "guest-file-list": {"yyyynu", "write"}, "guest-file-read": {"yyyynu", "write"},
+	"guest-file-archive": {"yyyynu", "write"}, "guest-file-watch": {"yyyynu", "write"}, "guest-file-search": {"yyyynu", "write"},
+	"guest-file-write": {"yyyfnu", "write"}, "guest-file-rename": {"yyyfnu", "write"}, "guest-file-mkdir": {"yyyfnu", "write"},
+	"guest-file-remove": {"yyyfnu", "write"}, "guest-file-chmod": {"yyyfnu", "write"}, "guest-file-extract": {"yyyfnu", "write"},
+	"guest-document": {"yyyynu", "write"}, "guest-ports": {"yyyynu", "write"}, "guest-mux": {"yyyynu", "write"},
+
+	"health": {"yyyyyy", ""}, "openapi": {"yyyyyy", ""}, "login-page": {"yyyyyy", ""}, "login-script": {"yyyyyy", ""}, "pages": {"yyyyyy", ""},
+	// These answer with a page that says what is missing, never with 404.
+	"login": {"ffffff", ""}, "logout": {"ffffff", ""}, "welcome": {"ffffff", ""}, "invite": {"ffffff", ""},
+	"welcome-page": {"uuuuuu", ""}, "invite-page": {"uuuuuu", ""}, "port-auth": {"uuuuuu", ""},
+	"guest": {"nnnnnn", ""}, "no-route": {"nnnnnn", ""},
+}
+
+// Every route that there is, against every kind of caller and every scope of
+// token. A route that is not in the table above is a failure.
 func TestRights(t *testing.T) {
+	s := stand.New(t, func(c *gateway.Config) {
+		c.Web = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
+	})
+	ids := map[string]holt.UserID{"admin": stand.Owner, "nobody": ""}
+	for _, name := range people[1:5] {
+		ids[name] = s.User(t, name, meta.RoleMember)
+	}
+	demo := start(t, s, s.Token(t, ids["owner"], meta.ScopeAdmin, ""), "demo")
+	for name, role := range map[string]meta.WorkspaceRole{"editor": meta.WorkspaceEditor, "viewer": meta.WorkspaceViewer} {
+		if err := s.Store.Members().Set(t.Context(), meta.Member{Workspace: holt.WorkspaceID(demo.ID), User: ids[name], Role: role, AddedAt: time.Now()}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tokens := map[string]map[string]string{}
+	for _, who := range people[:5] {
+		tokens[who] = map[string]string{}
+		for _, scope := range []meta.Scope{meta.ScopeRead, meta.ScopeWrite, meta.ScopeAdmin} {
+			tokens[who][string(scope)] = s.Token(t, ids[who], scope, "")
+		}
+	}
+	// What is asked for does nothing when it is allowed: things that are not there,
+	// bodies that are none.
+	fill := strings.NewReplacer("{workspace}", "demo", "{id}", "none", "{label}", "none", "{port}", "9", "{user}", "none-such")
+	statuses := map[byte]int{'f': http.StatusForbidden, 'n': http.StatusNotFound, 'u': http.StatusUnauthorized}
+	rank := map[string]int{"": 0, "read": 1, "write": 2, "admin": 3}
+	seen := map[string]bool{}
+	for _, r := range s.Gateway.Routes() {
+		want, ok := allowed[r.Right]
+		if !ok {
+			t.Errorf("%s %s: the right %s is in no table of the test", r.Method, r.Pattern, r.Right)
+			continue
+		}
+		seen[r.Right] = true
+		method, path := cmp.Or(r.Method, http.MethodGet), fill.Replace(r.Pattern)
+		switch r.Right {
+		case "events", "guest-file-watch":
+			path += "?since=x&path=/none/such" // a stream without end otherwise
+		case "delete-workspace", "suspend-workspace", "stop-workspace", "resume-workspace", "wake-workspace", "create-checkpoint", "fork-workspace", "rollback-workspace":
+			path += "?bad=1" // refused before it does anything
+		case "end-sessions":
+			path += "?bad=1"
+		}
+		for i, who := range people {
+			for _, scope := range []string{"read", "write", "admin"} {
+				token := tokens[who][scope]
+				if who == "nobody" && scope != "admin" {
+					continue
+				}
+				req := s.Request(method, path, token)
+				if method != http.MethodGet && method != http.MethodDelete {
+					req.Body, req.ContentLength = bodyOf("{"), 1
+					req.Header.Set("Content-Type", "application/json")
+				}
+				upgrade(req, r.Right)
+				resp := s.Do(t, req)
+				must := statuses[want.who[i]] // 0: let through
+				if who != "nobody" && rank[scope] < rank[want.scope] {
+					must = http.StatusForbidden
+				}
+				got := resp.StatusCode
+				switch {
+				case must == 0 && (got == http.StatusForbidden || got == http.StatusUnauthorized || got == http.StatusNotFound && resp.Header.Get("Content-Type") == api.ProblemType && strings.Contains(problem(t, resp).Detail, "no workspace")):
+					t.Errorf("%s %s (%s) by %s with scope %s: %d, want it let through", method, path, r.Right, who, scope, got)
+				case must != 0 && got != must:
+					t.Errorf("%s %s (%s) by %s with scope %s: %d, want %d", method, path, r.Right, who, scope, got, must)
+				case must == http.StatusNotFound && want.scope != "":
+					// Word for word what is said of a workspace that does not exist.
+					other := s.Request(method, strings.Replace(path, "demo", "omed", 1), token)
+					if req.ContentLength > 0 {
+						other.Body, other.ContentLength, other.Header = bodyOf("{"), 1, req.Header.Clone()
+					}
+					upgrade(other, r.Right)
+					missing := problem(t, s.Do(t, other))
+					if p := problem(t, resp); p.Detail != strings.Replace(missing.Detail, "omed", "demo", 1) || missing.Status != p.Status {
+						t.Errorf("%s: a stranger can tell %q from %q", r.Right, p.Detail, missing.Detail)
+					}
+				}
+			}
+		}
+		if want.scope == "" {
+			continue
+		}
+		for name, token := range map[string]string{"bad token": "holt_" + strings.Repeat("0", 52), "no token at all": "x", "expired": s.Expired} {
+			req := s.Request(method, path, token)
+			upgrade(req, r.Right)
+			resp := s.Do(t, req)
+			if resp.StatusCode != http.StatusUnauthorized {
+				t.Errorf("%s %s with %s: %d, want 401", method, path, name, resp.StatusCode)
+				continue
+			}
+			p := problem(t, resp)
+			if name == "expired" && !strings.Contains(p.Detail, "expired on") {
+				t.Errorf("%s %s with an expired token says %q", method, path, p.Detail)
+			}
+			if resp.Header.Get("WWW-Authenticate") == "" {
+				t.Errorf("%s %s: 401 without WWW-Authenticate", method, path)
+			}
+		}
+	}
+	for key := range allowed {
+		if !seen[key] {
+			t.Errorf("the right %s belongs to no route", key)
+		}
+	}
+	if w, err := s.Client(t).Get(t.Context(), "demo"); err != nil || w.State != string(holt.Running) || w.Version != demo.Version {
+		t.Errorf("the workspace is not as it was: %+v, %v", w, err)
+	}
+}
+
+// upgrade makes a request one for a raw stream, where the route is that.
+func upgrade(r *http.Request, right string) {
+	if right == "port-tunnel" {
+		r.Header.Set("Connection", "Upgrade")
+		r.Header.Set("Upgrade", api.UpgradeTCP)
+	}
+}
+
+// start makes a workspace with a token and waits until it runs.
+func start(t *testing.T, s *stand.Stand, token, name string) api.Workspace {
+	t.Helper()
+	ctx, c := within(t), s.As(t, token)
+	w, err := c.Create(ctx, api.CreateWorkspace{Name: name})
+	if err == nil {
+		w, err = c.Await(ctx, w, holt.Running, nil)
+	}
+	if err != nil {
+		t.Fatalf("start %s: %v", name, err)
+	}
+	return w
+}
+
+// The description of the REST interface has no operation that the router does not
+// tell of.
+func TestRoutesAreAll(t *testing.T) {
 	s := stand.New(t)
 	doc, err := gateway.OpenAPI()
 	if err != nil {
 		t.Fatal(err)
 	}
 	var spec struct {
-		Paths map[string]map[string]json.RawMessage
+		Paths map[string]map[string]struct {
+			OperationID string `json:"operationId"`
+		}
 	}
 	if err := json.Unmarshal(doc, &spec); err != nil {
 		t.Fatal(err)
 	}
-	type route struct{ method, path string }
-	var routes []route
-	fill := strings.NewReplacer("{workspace}", "nobody", "{id}", "tk-none")
+	known := map[string]bool{}
+	for _, r := range s.Gateway.Routes() {
+		known[r.Method+" "+r.Pattern+" "+r.Right] = true
+	}
+	n := 0
 	for path, methods := range spec.Paths {
-		for m := range methods {
-			routes = append(routes, route{strings.ToUpper(m), fill.Replace(path)})
-		}
-	}
-	if len(routes) < 20 {
-		t.Fatalf("only %d routes are described", len(routes))
-	}
-	enter := []route{
-		{"GET", "/w/nobody/v1/terminals"}, {"GET", "/w/nobody/v1/files/content"}, {"PUT", "/w/nobody/v1/files/content"},
-		{"GET", "/w/nobody/v1/exec"}, {"GET", "/w/nobody/v1/ports"},
-	}
-	routes = append(routes, enter...)
-	ask := func(r route, token string) *http.Response {
-		req := s.Request(r.method, r.path, token)
-		return s.Do(t, req)
-	}
-	for _, r := range routes {
-		for name, token := range map[string]string{
-			"no token": "", "bad token": "holt_" + strings.Repeat("0", 52), "no token at all": "x", "expired": s.Expired,
-		} {
-			resp := ask(r, token)
-			if resp.StatusCode != http.StatusUnauthorized {
-				t.Errorf("%s %s with %s: %d, want 401", r.method, r.path, name, resp.StatusCode)
-				continue
-			}
-			p := problem(t, resp)
-			if name == "expired" && !strings.Contains(p.Detail, "expired on") {
-				t.Errorf("%s %s with an expired token says %q", r.method, r.path, p.Detail)
-			}
-			if resp.Header.Get("WWW-Authenticate") == "" {
-				t.Errorf("%s %s: 401 without WWW-Authenticate", r.method, r.path)
+		for m, o := range methods {
+			n++
+			if !known[strings.ToUpper(m)+" "+path+" "+o.OperationID] {
+				t.Errorf("%s %s (%s) is not among the routes", m, path, o.OperationID)
 			}
 		}
-		entering := strings.HasPrefix(r.path, "/w/")
-		wantRead := r.method == "GET" && !entering
-		if resp := ask(r, s.Read); (resp.StatusCode != http.StatusForbidden) != wantRead {
-			t.Errorf("%s %s with a read token: %d", r.method, r.path, resp.StatusCode)
-		}
-		if resp := ask(r, s.Admin); resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden {
-			t.Errorf("%s %s with an admin token: %d", r.method, r.path, resp.StatusCode)
-		}
 	}
-	for _, r := range []route{{"GET", "/healthz"}, {"GET", api.Prefix + "/healthz"}, {"GET", api.Prefix + "/openapi.json"}, {"GET", "/login"}} {
-		if resp := ask(r, ""); resp.StatusCode != http.StatusOK {
-			t.Errorf("%s %s without token: %d, want 200", r.method, r.path, resp.StatusCode)
+	if n < 40 {
+		t.Errorf("only %d operations are described", n)
+	}
+}
+
+// A token for one workspace opens that one alone.
+func TestBoundToken(t *testing.T) {
+	s := stand.New(t)
+	mine, other := s.Start(t, "mine"), s.Start(t, "other")
+	ctx := within(t)
+	made, err := s.Client(t).CreateToken(ctx, api.CreateToken{Name: "ci", Workspace: "mine"})
+	if err != nil || made.Workspace != mine.ID || made.Scope != "write" {
+		t.Fatalf("%+v, %v", made, err)
+	}
+	c := s.As(t, made.Secret)
+	if list, err := c.List(ctx); err != nil || len(list) != 1 || list[0].ID != mine.ID {
+		t.Errorf("it lists %+v, %v", list, err)
+	}
+	if _, err := c.Get(ctx, "mine"); err != nil {
+		t.Error(err)
+	}
+	if _, err := c.Get(ctx, other.ID); !holt.IsKind(err, holt.KindNotFound) {
+		t.Errorf("another workspace: %v", err)
+	}
+	if _, err := c.Guest("other", true).Terminals(ctx); !holt.IsKind(err, holt.KindNotFound) {
+		t.Errorf("into another workspace: %v", err)
+	}
+	if _, err := c.Guest("mine", true).Terminals(ctx); err != nil {
+		t.Errorf("into its own: %v", err)
+	}
+	for what, err := range map[string]error{
+		"create":      func() error { _, err := c.Create(ctx, api.CreateWorkspace{Name: "third"}); return err }(),
+		"token":       func() error { _, err := c.CreateToken(ctx, api.CreateToken{Name: "x"}); return err }(),
+		"login":       func() error { _, err := c.Login(ctx, ""); return err }(),
+		"users":       func() error { _, err := c.Users(ctx); return err }(),
+		"audit":       func() error { _, err := c.Audit(ctx, nil); return err }(),
+		"invitations": func() error { _, err := c.Invitations(ctx); return err }(),
+	} {
+		if !holt.IsKind(err, holt.KindForbidden) {
+			t.Errorf("%s: %v", what, err)
 		}
 	}
 }

@@ -1,13 +1,12 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/holt-ide/holt"
 	"github.com/holt-ide/holt/api"
@@ -20,7 +19,7 @@ const historyShown = 200
 // longestWait is the most that one request waits for a workspace to change.
 const longestWait = 5 * time.Minute
 
-func (g *Gateway) registerWorkspaces(rest huma.API) {
+func (g *Gateway) registerWorkspaces(rest *rest) {
 	op(rest, "POST", "/workspaces", "create-workspace", "Make a workspace and start it", g.create, answers(http.StatusCreated))
 	op(rest, "GET", "/workspaces", "list-workspaces", "List workspaces", g.list)
 	op(rest, "GET", "/workspaces/{workspace}", "get-workspace", "Show a workspace", g.get)
@@ -58,15 +57,23 @@ func (g *Gateway) list(ctx context.Context, in *listInput) (*answer[api.Workspac
 	if err != nil {
 		return nil, err
 	}
-	rows, next, err := g.cfg.Workspaces.List(ctx, meta.Page{Cursor: in.Cursor, Limit: in.Limit, States: states})
+	who := caller(ctx)
+	p := meta.Page{Cursor: in.Cursor, Limit: in.Limit, States: states}
+	if who.Role != meta.RoleAdmin {
+		p.Visible = who.User
+	}
+	rows, next, err := g.cfg.Workspaces.List(ctx, p)
 	if err != nil {
 		return nil, err
 	}
-	out := api.WorkspaceList{Items: make([]api.Workspace, 0, len(rows)), Next: next}
-	for _, w := range rows {
-		out.Items = append(out.Items, toWorkspace(w))
+	if who.Workspace != "" {
+		rows = slices.DeleteFunc(rows, func(w meta.Workspace) bool { return w.ID != who.Workspace })
 	}
-	return &answer[api.WorkspaceList]{out}, nil
+	items, err := g.showAll(ctx, rows)
+	if err != nil {
+		return nil, err
+	}
+	return &answer[api.WorkspaceList]{api.WorkspaceList{Items: items, Next: next}}, nil
 }
 
 type getInput struct {
@@ -76,10 +83,8 @@ type getInput struct {
 }
 
 func (g *Gateway) get(ctx context.Context, in *getInput) (*answer[api.WorkspaceDetail], error) {
-	w, err := g.cfg.Workspaces.Get(ctx, in.Workspace)
-	if err != nil {
-		return nil, err
-	}
+	w := target(ctx)
+	var err error
 	if in.NewerThan > 0 {
 		w, err = g.await(ctx, w, in.Timeout, func(w meta.Workspace) bool { return w.Version > in.NewerThan })
 	} else {
@@ -96,8 +101,12 @@ func (g *Gateway) detail(ctx context.Context, w meta.Workspace) (*answer[api.Wor
 	if err != nil {
 		return nil, err
 	}
+	shown, err := g.shown(ctx, w)
+	if err != nil {
+		return nil, err
+	}
 	out := api.WorkspaceDetail{
-		Workspace: toWorkspace(w), SandboxID: string(w.Sandbox), Node: string(w.Node), Boots: w.Boots, StateHistory: changes,
+		Workspace: shown.Body, SandboxID: string(w.Sandbox), Node: string(w.Node), Boots: w.Boots, StateHistory: changes,
 	}
 	if w.Snapshot != "" {
 		out.Snapshot = &api.Snapshot{ID: string(w.Snapshot), Bytes: w.SnapshotBytes, CreatedAt: w.SnapshotAt}
@@ -105,12 +114,8 @@ func (g *Gateway) detail(ctx context.Context, w meta.Workspace) (*answer[api.Wor
 	return &answer[api.WorkspaceDetail]{out}, nil
 }
 
-func (g *Gateway) history(ctx context.Context, in *Named) (*answer[api.History], error) {
-	w, err := g.cfg.Workspaces.Get(ctx, in.Workspace)
-	if err != nil {
-		return nil, err
-	}
-	changes, err := g.changes(ctx, w.ID)
+func (g *Gateway) history(ctx context.Context, _ *Named) (*answer[api.History], error) {
+	changes, err := g.changes(ctx, target(ctx).ID)
 	if err != nil {
 		return nil, err
 	}
@@ -139,11 +144,7 @@ func (g *Gateway) changes(ctx context.Context, id holt.WorkspaceID) ([]api.State
 // goal returns the operation that asks for a state.
 func (g *Gateway) goal(goal holt.Goal) func(context.Context, *goalInput) (*answer[api.Workspace], error) {
 	return func(ctx context.Context, in *goalInput) (*answer[api.Workspace], error) {
-		w, err := g.cfg.Workspaces.Get(ctx, in.Workspace)
-		if err != nil {
-			return nil, err
-		}
-		w, err = g.cfg.Workspaces.SetGoal(ctx, w.ID, goal, "requested")
+		w, err := g.cfg.Workspaces.SetGoal(ctx, target(ctx).ID, goal, "requested")
 		if err != nil {
 			return nil, err
 		}
@@ -151,7 +152,7 @@ func (g *Gateway) goal(goal holt.Goal) func(context.Context, *goalInput) (*answe
 		if err != nil {
 			return nil, err
 		}
-		return &answer[api.Workspace]{toWorkspace(w)}, nil
+		return g.shown(ctx, w)
 	}
 }
 
@@ -160,47 +161,38 @@ type goalInput struct {
 	Patient
 }
 
-func (g *Gateway) wakeUp(ctx context.Context, in *Named) (*answer[api.Workspace], error) {
-	w, err := g.cfg.Workspaces.Get(ctx, in.Workspace)
-	if err != nil {
-		return nil, err
-	}
+func (g *Gateway) wakeUp(ctx context.Context, _ *Named) (*answer[api.Workspace], error) {
 	ctx, cancel := context.WithTimeout(ctx, longestWait)
 	defer cancel()
 	extendWrite(ctx, longestWait)
-	if w, err = g.cfg.Workspaces.Wake(ctx, w.ID); err != nil {
+	w, err := g.cfg.Workspaces.Wake(ctx, target(ctx).ID)
+	if err != nil {
 		return nil, err
 	}
-	return &answer[api.Workspace]{toWorkspace(w)}, nil
+	return g.shown(ctx, w)
 }
 
 func (g *Gateway) fork(ctx context.Context, in *struct {
 	Named
 	Body api.ForkWorkspace
 }) (*answer[api.Workspace], error) {
-	w, err := g.cfg.Workspaces.Fork(ctx, in.Workspace, in.Body.Name, in.Body.From)
+	note(ctx, "", "", "as "+in.Body.Name)
+	w, err := g.cfg.Workspaces.Fork(ctx, string(target(ctx).ID), in.Body.Name, in.Body.From)
 	if err != nil {
 		return nil, err
 	}
-	return &answer[api.Workspace]{toWorkspace(w)}, nil
+	return g.shown(ctx, w)
 }
 
 func (g *Gateway) delete(ctx context.Context, in *struct {
 	Named
 	Force bool `query:"force" doc:"Remove it even if it runs"`
 }) (*struct{}, error) {
-	w, err := g.cfg.Workspaces.Get(ctx, in.Workspace)
-	if err != nil {
-		return nil, err
-	}
-	return nil, g.cfg.Workspaces.Delete(ctx, w.ID, in.Force)
+	return nil, g.cfg.Workspaces.Delete(ctx, target(ctx).ID, in.Force)
 }
 
-func (g *Gateway) listPorts(ctx context.Context, in *Named) (*answer[api.PortList], error) {
-	w, err := g.cfg.Workspaces.Get(ctx, in.Workspace)
-	if err != nil {
-		return nil, err
-	}
+func (g *Gateway) listPorts(ctx context.Context, _ *Named) (*answer[api.PortList], error) {
+	w := target(ctx)
 	out := api.PortList{Items: []api.Port{}}
 	if w.State != holt.Running { // nothing listens, and looking wakes nobody
 		return &answer[api.PortList]{out}, nil
@@ -273,4 +265,54 @@ func parseStates(field, s string) ([]holt.State, error) {
 		out = append(out, st)
 	}
 	return out, nil
+}
+
+// shown is the answer with one workspace, as its asker may see it.
+func (g *Gateway) shown(ctx context.Context, w meta.Workspace) (*answer[api.Workspace], error) {
+	all, err := g.showAll(ctx, []meta.Workspace{w})
+	if err != nil {
+		return nil, err
+	}
+	return &answer[api.Workspace]{all[0]}, nil
+}
+
+// showAll returns workspaces that the asker may see, with their owners' names and
+// the asker's role.
+func (g *Gateway) showAll(ctx context.Context, rows []meta.Workspace) ([]api.Workspace, error) {
+	names, err := g.names(ctx)
+	if err != nil {
+		return nil, err
+	}
+	who, seats := caller(ctx), map[holt.WorkspaceID]meta.WorkspaceRole{}
+	if who.Role != meta.RoleAdmin {
+		shared, err := g.cfg.Members.ByUser(ctx, who.User)
+		if err != nil {
+			return nil, err
+		}
+		for _, m := range shared {
+			seats[m.Workspace] = m.Role
+		}
+	}
+	out := make([]api.Workspace, 0, len(rows))
+	for _, w := range rows {
+		role := seats[w.ID]
+		if who.Role == meta.RoleAdmin || w.Owner == who.User {
+			role = meta.WorkspaceOwner
+		}
+		out = append(out, toWorkspace(w, names(w.Owner), role))
+	}
+	return out, nil
+}
+
+// names returns what tells the names of users. Of one who was removed the ID is left.
+func (g *Gateway) names(ctx context.Context) (func(holt.UserID) string, error) {
+	all, err := g.cfg.Auth.Users(ctx)
+	if err != nil {
+		return nil, err
+	}
+	known := make(map[holt.UserID]string, len(all))
+	for _, u := range all {
+		known[u.ID] = u.Name
+	}
+	return func(id holt.UserID) string { return cmp.Or(known[id], string(id)) }, nil
 }

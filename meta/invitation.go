@@ -13,7 +13,7 @@ type Invitation struct {
 	ID   string // names the invitation in lists; not a secret
 	Hash string // of the secret; unique
 	Note string // whom it is for, in the words of who made it
-	Role Role   // of the account that it makes
+	Role Role   // of the account that it makes; "" if it makes none
 
 	Workspace     holt.WorkspaceID // shared with who accepts; or ""
 	WorkspaceRole WorkspaceRole    // in that workspace; or ""

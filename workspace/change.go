@@ -113,6 +113,16 @@ func (m *Manager) note(ctx context.Context, w meta.Workspace, at time.Time, n no
 	return nil
 }
 
+// Tell adds a line to the log of a workspace: something that its users should
+// know and that is no matter of its machine.
+func (m *Manager) Tell(ctx context.Context, id holt.WorkspaceID, name, text string) error {
+	w, err := m.cfg.Store.Workspaces().Get(ctx, id)
+	if err != nil {
+		return err
+	}
+	return m.note(ctx, w, time.Time{}, note{name: name, text: text})
+}
+
 // Attempts at a step before it counts as failed: the second for causes that may
 // go away by themselves.
 const (

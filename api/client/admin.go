@@ -27,10 +27,14 @@ func (c *Client) Me(ctx context.Context) (api.Me, error) {
 	return m, err
 }
 
-// Tokens returns all API tokens.
-func (c *Client) Tokens(ctx context.Context) ([]api.Token, error) {
+// Tokens returns one's own API tokens, or those of all users.
+func (c *Client) Tokens(ctx context.Context, all bool) ([]api.Token, error) {
 	var l api.TokenList
-	err := c.do(ctx, call{method: "GET", path: "/tokens", safe: true}, &l)
+	q := url.Values{}
+	if all {
+		q.Set("all", "true")
+	}
+	err := c.do(ctx, call{method: "GET", path: "/tokens", query: q, safe: true}, &l)
 	return l.Items, err
 }
 

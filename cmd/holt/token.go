@@ -57,7 +57,7 @@ func newTokenList(a *app) *cobra.Command {
 		Short: "List tokens",
 		Args:  cobra.NoArgs,
 		RunE: a.verb(func(ctx context.Context, c *client.Client, _ []string) error {
-			all, err := c.Tokens(ctx)
+			all, err := c.Tokens(ctx, false)
 			if err != nil {
 				return err
 			}

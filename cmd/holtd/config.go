@@ -26,6 +26,8 @@ type config struct {
 	publicURL  string
 	portDomain string
 
+	trustedProxies []netip.Prefix
+
 	runsc, agent string
 	imageCache   string
 	poolSize     int64
@@ -58,6 +60,7 @@ func parse(args []string, stderr io.Writer) (c config, err error) {
 	fs.StringVar(&c.readyFile, "ready-file", "", "`file` that gets {\"url\",\"token\",\"pid\"} as JSON, mode 0600, once the server answers")
 	fs.StringVar(&c.publicURL, "public-url", "", "`URL` under which browsers reach the server (default http:// and the listening address)")
 	fs.StringVar(&c.portDomain, "port-domain", "localhost", "`domain` of forwarded ports: PORT--NAME.DOMAIN")
+	proxies := fs.String("trusted-proxies", "", "comma-separated `prefixes` of proxies in front whose X-Forwarded-For is believed, such as 127.0.0.1/32")
 	fs.StringVar(&c.runsc, "runsc", filepath.Join(bin, "runsc"), "`path` of the sandbox runtime")
 	fs.StringVar(&c.agent, "guest", filepath.Join(bin, "holt-guest"), "`path` of the guest agent")
 	fs.StringVar(&c.imageCache, "image-cache", "", "`directory` of built images shared between data directories (default from HOLT_CACHE)")
@@ -117,7 +120,24 @@ func parse(args []string, stderr io.Writer) (c config, err error) {
 	if err := c.level(*level); err != nil {
 		return c, err
 	}
+	if err := c.proxies(*proxies); err != nil {
+		return c, err
+	}
 	return c, c.network(*network, *resolvers)
+}
+
+func (c *config) proxies(text string) error {
+	if text == "" {
+		return nil
+	}
+	for part := range strings.SplitSeq(text, ",") {
+		p, err := netip.ParsePrefix(strings.TrimSpace(part))
+		if err != nil {
+			return holt.Invalidf("trusted-proxies", "--trusted-proxies %q is not a prefix such as 127.0.0.1/32", part)
+		}
+		c.trustedProxies = append(c.trustedProxies, p.Masked())
+	}
+	return nil
 }
 
 func (c *config) level(text string) error {

@@ -15,6 +15,8 @@ const (
 	purgeEvery = time.Hour
 	// keepHistory is how long the events of a deleted workspace are kept.
 	keepHistory = 30 * 24 * time.Hour
+	// keepAudit is how long it is remembered who did what.
+	keepAudit = 400 * 24 * time.Hour
 )
 
 // purge removes one kind of thing that is over, and returns how many it removed.
@@ -26,10 +28,16 @@ type purge struct {
 // purges is everything in the database that would grow for ever.
 func purges(store meta.Store, people *auth.Service) []purge {
 	return []purge{
-		{"tokens", people.Purge},
+		{"tokens and invitations", people.Purge},
 		{"idempotency keys", func(ctx context.Context) (int, error) { return store.Idempotency().Purge(ctx, time.Now()) }},
 		{"events", func(ctx context.Context) (int, error) {
 			return store.Events().Purge(ctx, time.Now().Add(-keepHistory))
+		}},
+		{"members of deleted workspaces", func(ctx context.Context) (int, error) {
+			return store.Members().Purge(ctx, time.Now().Add(-keepHistory))
+		}},
+		{"audit entries", func(ctx context.Context) (int, error) {
+			return store.Audit().Purge(ctx, time.Now().Add(-keepAudit))
 		}},
 	}
 }

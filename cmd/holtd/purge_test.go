@@ -60,7 +60,7 @@ func TestPurgesRemoveWhatIsOver(t *testing.T) {
 	s := stand.New(t)
 	ctx := t.Context()
 	long := time.Now().Add(-60 * 24 * time.Hour)
-	past := auth.New(auth.Config{Tokens: s.Store.Tokens(), Now: func() time.Time { return long }})
+	past := auth.New(auth.Config{Users: s.Store.Users(), Invitations: s.Store.Invitations(), Tokens: s.Store.Tokens(), Now: func() time.Time { return long }})
 	if _, _, err := past.Create(ctx, auth.TokenRequest{Name: "old", Scope: meta.ScopeRead, Life: time.Hour, Owner: "owner"}); err != nil {
 		t.Fatal(err)
 	}
@@ -72,6 +72,14 @@ func TestPurgesRemoveWhatIsOver(t *testing.T) {
 	if _, err := s.Store.Workspaces().Create(ctx, meta.Workspace{ID: id, Name: "w", State: holt.Deleted, Goal: holt.WantDeleted, CreatedAt: long},
 		meta.Event{Workspace: id, Kind: meta.EventState}); err != nil {
 		t.Fatal(err)
+	}
+	if err := s.Store.Members().Set(ctx, meta.Member{Workspace: id, User: "bob", Role: meta.WorkspaceViewer, AddedAt: long}); err != nil {
+		t.Fatal(err)
+	}
+	for _, at := range []time.Time{time.Now().Add(-keepAudit - time.Hour), long} {
+		if err := s.Store.Audit().Append(ctx, meta.AuditEntry{At: at, Action: "login"}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for _, want := range []int{1, 0} {
 		for _, p := range purges(s.Store, s.Auth) {

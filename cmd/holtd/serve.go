@@ -27,7 +27,8 @@ import (
 	"github.com/holt-ide/holt/workspace"
 )
 
-// owner is the account of a one-machine server until there are more.
+// owner is the ID of the first account of a server. Its name is chosen on the page
+// behind the first link.
 const owner = holt.UserID("owner")
 
 // Main builds, runs and closes every part of the server.
@@ -142,7 +143,7 @@ func (m *Main) build(ctx context.Context, url string) (*gateway.Gateway, sign, e
 		machines.Expect(usual)
 	}
 
-	people := auth.New(auth.Config{Tokens: store.Tokens()})
+	people := auth.New(auth.Config{Users: store.Users(), Invitations: store.Invitations(), Tokens: store.Tokens()})
 	token, err := bootstrap(ctx, people, filepath.Join(dir, "token"))
 	if err != nil {
 		return nil, sign{}, err
@@ -153,7 +154,8 @@ func (m *Main) build(ctx context.Context, url string) (*gateway.Gateway, sign, e
 		return nil, sign{}, err
 	}
 	g, err := gateway.New(gateway.Config{
-		Workspaces: door{lifecycle}, Events: store.Events(), Idempotency: store.Idempotency(), Tokens: people,
+		Workspaces: door{lifecycle}, Events: store.Events(), Idempotency: store.Idempotency(), Auth: people,
+		Members: store.Members(), Audit: store.Audit(), TrustedProxies: cfg.trustedProxies,
 		Node: machines, Images: room, PublicURL: url, PortDomain: cfg.portDomain, CookieKey: key,
 		Web: web.Handler(), Version: version(), NodeID: nodeID(), Log: cfg.log,
 	})
@@ -229,12 +231,16 @@ func bootstrap(ctx context.Context, people *auth.Service, path string) (string, 
 
 // announce tells people on the log and programs in the ready file how to get in.
 func (m *Main) announce(ctx context.Context, s sign) error {
-	code, _, err := s.auth.NewLogin(ctx, auth.Identity{User: owner, Scope: meta.ScopeAdmin})
+	code, err := s.auth.Setup(ctx, owner)
 	if err != nil {
-		return fmt.Errorf("make login link: %w", err)
+		return fmt.Errorf("make first link: %w", err)
 	}
-	fmt.Fprintf(os.Stdout, "\nHolt is ready at %s\n\n  log in (once, within 15 minutes):  %s/login?code=%s\n  command line:                      export HOLT_URL=%s HOLT_TOKEN=$(cat %s)\n\n",
-		s.url, s.url, code, s.url, filepath.Join(m.cfg.dataDir, "token"))
+	in := "sign in:               " + s.url + "/login"
+	if code != "" {
+		in = "make your account:     " + s.url + "/welcome?code=" + code + "\n                         (once, within a day; each start of holtd prints a new link until there is an account)"
+	}
+	fmt.Fprintf(os.Stdout, "\nHolt is ready at %s\n\n  %s\n  command line:          export HOLT_URL=%s HOLT_TOKEN=$(cat %s)\n\n",
+		s.url, in, s.url, filepath.Join(m.cfg.dataDir, "token"))
 	if m.cfg.readyFile == "" {
 		return nil
 	}

@@ -37,16 +37,23 @@ func (p *Proxy) redirect(w http.ResponseWriter, r *http.Request, t place) {
 	http.Redirect(w, r, to.String(), http.StatusFound)
 }
 
-// Handoff answers a request to [AuthPath] from a browser that is signed in as
-// user: it sends it back to the port with a code. The caller has checked the
-// session. The only possible target is a forwarded port.
-func (p *Proxy) Handoff(w http.ResponseWriter, r *http.Request, user holt.UserID) error {
+// Asked returns the name of the workspace that a request to [AuthPath] is about.
+func Asked(r *http.Request) (name string, err error) {
+	t, err := parsePlace(r.URL.Query().Get("port"), r.URL.Query().Get("workspace"))
+	return t.name, err
+}
+
+// Handoff answers a request to [AuthPath] from a browser that is signed in: it
+// sends it back to the port with a code, for which the port gives out a cookie with
+// the pass. The caller has checked the session and the right. The only possible
+// target is a forwarded port.
+func (p *Proxy) Handoff(w http.ResponseWriter, r *http.Request, pass string) error {
 	q := r.URL.Query()
 	t, err := parsePlace(q.Get("port"), q.Get("workspace"))
 	if err != nil {
 		return err
 	}
-	code, err := p.codes.issue(t, user, time.Now())
+	code, err := p.codes.issue(t, pass, time.Now())
 	if err != nil {
 		return err
 	}
@@ -61,14 +68,14 @@ func (p *Proxy) Handoff(w http.ResponseWriter, r *http.Request, user holt.UserID
 // accept exchanges a code for the port's cookie.
 func (p *Proxy) accept(w http.ResponseWriter, r *http.Request, t place) {
 	q := r.URL.Query()
-	user, ok := p.codes.redeem(q.Get("code"), t, time.Now())
+	pass, ok := p.codes.redeem(q.Get("code"), t, time.Now())
 	if !ok {
 		p.fail(w, r, t, holt.Errorf(holt.KindUnauthorized, "this link was used or is too old: open the port again from Holt's page"))
 		return
 	}
 	ends := time.Now().Add(cookieLife)
 	http.SetCookie(w, &http.Cookie{
-		Name: cookieName, Value: p.sign(t, user, ends), Path: "/", Expires: ends, HttpOnly: true,
+		Name: cookieName, Value: p.sign(t, pass, ends), Path: "/", Expires: ends, HttpOnly: true,
 		SameSite: http.SameSiteLaxMode, Secure: p.cfg.PublicURL.Scheme == "https",
 	})
 	w.Header().Set("Cache-Control", "no-store")
@@ -86,34 +93,35 @@ func localPath(s string) string {
 	return s
 }
 
-// A cookie's value is user, time of its end and MAC, separated by dots:
+// A cookie's value is pass, time of its end and MAC, separated by dots:
 //
-//	base64url(user) "." unix seconds "." base64url(HMAC-SHA256(key, label "\x00" user "\x00" seconds))
+//	base64url(pass) "." unix seconds "." base64url(HMAC-SHA256(key, label "\x00" pass "\x00" seconds))
 //
 // It holds for one port of one workspace.
-func (p *Proxy) sign(t place, user holt.UserID, ends time.Time) string {
+func (p *Proxy) sign(t place, pass string, ends time.Time) string {
 	sec := strconv.FormatInt(ends.Unix(), 10)
-	return enc(string(user)) + "." + sec + "." + enc(string(p.mac(t, string(user), sec)))
+	return enc(pass) + "." + sec + "." + enc(string(p.mac(t, pass, sec)))
 }
 
-func (p *Proxy) mac(t place, user, sec string) []byte {
+func (p *Proxy) mac(t place, pass, sec string) []byte {
 	m := hmac.New(sha256.New, p.cfg.Key)
-	m.Write([]byte(t.label() + "\x00" + user + "\x00" + sec))
+	m.Write([]byte(t.label() + "\x00" + pass + "\x00" + sec))
 	return m.Sum(nil)
 }
 
-func (p *Proxy) validCookie(value string, t place, now time.Time) bool {
+// passOf returns the pass of a cookie that is good for t.
+func (p *Proxy) passOf(value string, t place, now time.Time) (pass string, ok bool) {
 	parts := strings.Split(value, ".")
 	if len(value) > 512 || len(parts) != 3 {
-		return false
+		return "", false
 	}
-	user, err1 := base64.RawURLEncoding.DecodeString(parts[0])
+	raw, err1 := base64.RawURLEncoding.DecodeString(parts[0])
 	got, err2 := base64.RawURLEncoding.DecodeString(parts[2])
 	sec, err3 := strconv.ParseInt(parts[1], 10, 64)
 	if err1 != nil || err2 != nil || err3 != nil {
-		return false
+		return "", false
 	}
-	return hmac.Equal(got, p.mac(t, string(user), parts[1])) && now.Before(time.Unix(sec, 0))
+	return string(raw), hmac.Equal(got, p.mac(t, string(raw), parts[1])) && now.Before(time.Unix(sec, 0))
 }
 
 func enc(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
@@ -127,13 +135,13 @@ type codes struct {
 
 type grant struct {
 	place place
-	user  holt.UserID
+	pass  string
 	ends  time.Time
 }
 
 func newCodes() *codes { return &codes{open: map[string]grant{}} }
 
-func (c *codes) issue(t place, user holt.UserID, now time.Time) (string, error) {
+func (c *codes) issue(t place, pass string, now time.Time) (string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.open) >= maxCodes {
@@ -143,15 +151,15 @@ func (c *codes) issue(t place, user holt.UserID, now time.Time) (string, error) 
 		return "", holt.Errorf(holt.KindLimit, "too many ports are being opened at once: try again in a minute")
 	}
 	code := holt.NewSecret()
-	c.open[code] = grant{place: t, user: user, ends: now.Add(codeLife)}
+	c.open[code] = grant{place: t, pass: pass, ends: now.Add(codeLife)}
 	return code, nil
 }
 
 // redeem uses a code up.
-func (c *codes) redeem(code string, t place, now time.Time) (holt.UserID, bool) {
+func (c *codes) redeem(code string, t place, now time.Time) (string, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	g, ok := c.open[code]
 	delete(c.open, code)
-	return g.user, ok && g.place == t && now.Before(g.ends)
+	return g.pass, ok && g.place == t && now.Before(g.ends)
 }

@@ -33,8 +33,16 @@ type Machine struct {
 	// Dial opens a byte stream to a port on the machine's loopback. The error
 	// of a port on which nothing listens has any kind but KindUnauthorized.
 	Dial func(ctx context.Context, port uint16) (net.Conn, error)
+	// Context is that of the request; it ends when the right to the port is lost.
+	Context context.Context
 	// Close ends the hold.
 	Close func()
+}
+
+// Credential is what a request shows: one of the two.
+type Credential struct {
+	Pass   string // of the cookie, as [Proxy.Handoff] was given it
+	Bearer string // an API token
 }
 
 // Config is everything a proxy needs; all fields are required.
@@ -44,10 +52,10 @@ type Config struct {
 	Key       []byte   // signs cookies
 	Log       *slog.Logger
 
-	// Open wakes the workspace of that name and holds its machine.
-	Open func(ctx context.Context, name string) (Machine, error)
-	// Admit returns nil if the bearer token lets the request in.
-	Admit func(r *http.Request, token string) error
+	// Enter checks the right of who sent r to the workspace of that name, wakes it
+	// and holds its machine. KindUnauthorized means that the credential is worth
+	// nothing any more: a browser may try to get a fresh one.
+	Enter func(r *http.Request, name string, c Credential) (Machine, error)
 	// Track runs a request, so that the owner can wait for its end.
 	Track func(func())
 }
@@ -151,7 +159,11 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.accept(w, r, t)
 		return
 	}
-	strip, err := p.admit(r, t)
+	c, err := p.credential(r, t)
+	var m Machine
+	if err == nil {
+		m, err = p.cfg.Enter(r, t.name, c)
+	}
 	if err != nil {
 		if holt.IsKind(err, holt.KindUnauthorized) && navigates(r) {
 			p.redirect(w, r, t)
@@ -160,33 +172,29 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.fail(w, r, t, err)
 		return
 	}
-	m, err := p.cfg.Open(r.Context(), t.name)
-	if err != nil {
-		p.fail(w, r, t, err)
-		return
-	}
 	defer m.Close()
-	p.cfg.Track(func() { p.forward(w, r, t, m, strip) })
+	// An Authorization header that was meant for us goes no further.
+	p.cfg.Track(func() { p.forward(w, r.WithContext(m.Context), t, m, c.Bearer != "") })
 }
 
-// admit checks that r may pass. strip tells that its Authorization header was
-// meant for us.
-func (p *Proxy) admit(r *http.Request, t place) (strip bool, err error) {
+// credential returns what r shows.
+func (p *Proxy) credential(r *http.Request, t place) (Credential, error) {
 	for _, c := range r.CookiesNamed(cookieName) {
-		if !p.validCookie(c.Value, t, time.Now()) {
+		pass, ok := p.passOf(c.Value, t, time.Now())
+		if !ok {
 			continue
 		}
 		unsafe := r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != http.MethodOptions
 		if (unsafe || r.Header.Get("Upgrade") != "") && !origin.Same(r) {
-			return false, holt.Errorf(holt.KindForbidden, "a page of another origin made this request")
+			return Credential{}, holt.Errorf(holt.KindForbidden, "a page of another origin made this request")
 		}
-		return false, nil
+		return Credential{Pass: pass}, nil
 	}
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if token = strings.TrimSpace(token); strings.EqualFold(scheme, "Bearer") && token != "" && len(token) <= 256 {
-		return true, p.cfg.Admit(r, token)
+		return Credential{Bearer: token}, nil
 	}
-	return false, holt.Errorf(holt.KindUnauthorized, "this port is private: open it from Holt's page, or send a token as \"Authorization: Bearer TOKEN\"")
+	return Credential{}, holt.Errorf(holt.KindUnauthorized, "this port is private: open it from Holt's page, or send a token as \"Authorization: Bearer TOKEN\"")
 }
 
 // forward passes one request on to the program that listens.

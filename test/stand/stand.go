@@ -29,7 +29,8 @@ import (
 type Stand struct {
 	URL     string // of the main origin
 	Addr    string // host and port it listens on
-	Admin   string // an API token of scope admin
+	Admin   string // an API token of scope admin, of an admin
+	Write   string // one of scope write
 	Read    string // one of scope read
 	Expired string // one that is over
 
@@ -55,7 +56,10 @@ func New(t testing.TB, edit ...func(*gateway.Config)) *Stand {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { store.Close() })
-	s := &Stand{Store: store, Auth: auth.New(auth.Config{Tokens: store.Tokens()}), Node: newNode(t, log)}
+	s := &Stand{Store: store, Auth: newAuth(store, nil), Node: newNode(t, log)}
+	if err := store.Users().Create(ctx, meta.User{ID: Owner, Name: "root", Role: meta.RoleAdmin, CreatedAt: time.Now()}); err != nil {
+		t.Fatal(err)
+	}
 	s.Manager, err = workspace.Open(ctx, workspace.Config{
 		Store: store, Node: s.Node, NodeID: "node-1", Images: images{}, Log: log,
 		Most: holt.Limits{CPUs: 8, Memory: 16 * holt.GiB, Disk: 100 * holt.GiB, Root: 100 * holt.GiB, Processes: 8192},
@@ -75,6 +79,43 @@ func New(t testing.TB, edit ...func(*gateway.Config)) *Stand {
 	return s
 }
 
+// newAuth returns accounts whose passwords cost little.
+func newAuth(store *metasql.Store, now func() time.Time) *auth.Service {
+	return auth.New(auth.Config{
+		Users: store.Users(), Invitations: store.Invitations(), Tokens: store.Tokens(), Now: now, Cost: auth.Cost{Memory: 64, Passes: 1, Threads: 1},
+	})
+}
+
+// User makes an account without a password and returns its ID.
+func (s *Stand) User(t testing.TB, name string, role meta.Role) holt.UserID {
+	t.Helper()
+	id := holt.UserID("us-" + name)
+	if err := s.Store.Users().Create(t.Context(), meta.User{ID: id, Name: name, Role: role, CreatedAt: time.Now()}); err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+// Token makes an API token, of any workspace unless that is named.
+func (s *Stand) Token(t testing.TB, user holt.UserID, scope meta.Scope, ws holt.WorkspaceID) string {
+	t.Helper()
+	secret, _, err := s.Auth.Create(t.Context(), auth.TokenRequest{Name: "stand", Scope: scope, Life: time.Hour, Owner: user, Workspace: ws})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return secret
+}
+
+// As returns a client with a token.
+func (s *Stand) As(t testing.TB, token string) *client.Client {
+	t.Helper()
+	c, err := client.New(client.Config{URL: s.URL, Token: token, Transport: s.transport(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
 func (s *Stand) makeTokens(ctx context.Context, t testing.TB) {
 	t.Helper()
 	for _, k := range []struct {
@@ -83,10 +124,9 @@ func (s *Stand) makeTokens(ctx context.Context, t testing.TB) {
 		auth  *auth.Service
 	}{
 		{&s.Admin, meta.ScopeAdmin, s.Auth},
+		{&s.Write, meta.ScopeWrite, s.Auth},
 		{&s.Read, meta.ScopeRead, s.Auth},
-		{&s.Expired, meta.ScopeAdmin, auth.New(auth.Config{
-			Tokens: s.Store.Tokens(), Now: func() time.Time { return time.Now().Add(-2 * time.Hour) },
-		})},
+		{&s.Expired, meta.ScopeAdmin, newAuth(s.Store, func() time.Time { return time.Now().Add(-2 * time.Hour) })},
 	} {
 		secret, _, err := k.auth.Create(ctx, auth.TokenRequest{Name: "stand", Scope: k.scope, Life: time.Hour, Owner: Owner})
 		if err != nil {
@@ -105,7 +145,7 @@ func (s *Stand) serve(t testing.TB, log *slog.Logger, edit []func(*gateway.Confi
 	s.Addr = ln.Addr().String()
 	s.URL = "http://" + s.Addr
 	cfg := gateway.Config{
-		Workspaces: lifecycle{s.Manager}, Events: s.Store.Events(), Idempotency: s.Store.Idempotency(), Tokens: s.Auth,
+		Workspaces: lifecycle{s.Manager}, Events: s.Store.Events(), Idempotency: s.Store.Idempotency(), Auth: s.Auth, Members: s.Store.Members(), Audit: s.Store.Audit(),
 		Node: s.Node, Images: images{}, PublicURL: s.URL, Version: "test", NodeID: "node-1", Log: log,
 	}
 	for _, f := range edit {
@@ -131,11 +171,7 @@ func (s *Stand) serve(t testing.TB, log *slog.Logger, edit []func(*gateway.Confi
 // Client returns a client with the admin token.
 func (s *Stand) Client(t testing.TB) *client.Client {
 	t.Helper()
-	c, err := client.New(client.Config{URL: s.URL, Token: s.Admin, Transport: s.transport(t)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
+	return s.As(t, s.Admin)
 }
 
 func (s *Stand) transport(t testing.TB) http.RoundTripper {

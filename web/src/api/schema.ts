@@ -4,6 +4,23 @@
  */
 
 export interface paths {
+    "/api/v1/audit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List who did what, newest first */
+        get: operations["list-audit"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/events": {
         parameters: {
             query?: never;
@@ -93,6 +110,41 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/invitations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List invitations, newest first */
+        get: operations["list-invitations"];
+        put?: never;
+        /** Make a link with which one person makes an account */
+        post: operations["create-invitation"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/invitations/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Take an invitation back */
+        delete: operations["revoke-invitation"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/logins": {
         parameters: {
             query?: never;
@@ -127,6 +179,58 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/me/password": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Change one's own password and end one's other sessions */
+        put: operations["set-password"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the browsers in which one is signed in */
+        get: operations["list-sessions"];
+        put?: never;
+        post?: never;
+        /** Sign all other browsers out */
+        delete: operations["end-sessions"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sessions/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Sign a browser out */
+        delete: operations["end-session"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/tokens": {
         parameters: {
             query?: never;
@@ -134,7 +238,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List API tokens */
+        /** List one's API tokens */
         get: operations["list-tokens"];
         put?: never;
         /** Make an API token */
@@ -157,6 +261,59 @@ export interface paths {
         post?: never;
         /** End a token at once */
         delete: operations["revoke-token"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/users": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List users */
+        get: operations["list-users"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/users/{user}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Show a user */
+        get: operations["get-user"];
+        put?: never;
+        post?: never;
+        /** Remove a user who owns no workspaces */
+        delete: operations["delete-user"];
+        options?: never;
+        head?: never;
+        /** Change a user: name, role, disabled */
+        patch: operations["update-user"];
+        trace?: never;
+    };
+    "/api/v1/users/{user}/reset": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Make a link with which a user chooses a password, once */
+        post: operations["reset-password"];
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -301,6 +458,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/workspaces/{workspace}/links": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Make a link that shares a workspace with one person */
+        post: operations["create-share-link"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/workspaces/{workspace}/log": {
         parameters: {
             query?: never;
@@ -316,6 +490,41 @@ export interface paths {
         put?: never;
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workspaces/{workspace}/members": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List who may use a workspace */
+        get: operations["list-members"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workspaces/{workspace}/members/{user}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Share a workspace with a user, or change the user's role */
+        put: operations["set-member"];
+        post?: never;
+        /** End the sharing of a workspace with a user; members may leave by themselves */
+        delete: operations["remove-member"];
         options?: never;
         head?: never;
         patch?: never;
@@ -444,6 +653,40 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        AuditEntry: {
+            /**
+             * @description The operation, such as delete-workspace or login
+             * @example delete-workspace
+             */
+            action: string;
+            /** @description Name of the user at that time; absent when nobody was signed in */
+            actor?: string;
+            actor_id?: string;
+            /** @description Where the request came from */
+            address?: string;
+            /** Format: date-time */
+            at: string;
+            detail?: string;
+            /** @enum {string} */
+            outcome: "done" | "refused" | "failed";
+            /** @description Names the request in the server's log */
+            request_id?: string;
+            /**
+             * Format: int64
+             * @description Numbers the entries, growing
+             */
+            seq: number;
+            /** @description Name of what it was done to, at that time */
+            target?: string;
+            target_id?: string;
+            /** @description The token or session that was used */
+            token_id?: string;
+        };
+        AuditLog: {
+            items: components["schemas"]["AuditEntry"][] | null;
+            /** @description Cursor of the next page; absent after the last */
+            next?: string;
+        };
         BuildImage: {
             /** @description Name of the image; absent: that of the recipe */
             name?: string;
@@ -486,9 +729,31 @@ export interface components {
             /** @description Up to 64 letters, digits, dots, hyphens and underscores; absent: the time */
             label?: string;
         };
+        CreateInvitation: {
+            /**
+             * Format: int64
+             * @description Absent: a week; at most 90 days
+             */
+            expires_in_seconds?: number;
+            /** @description Whom it is for */
+            note?: string;
+            /** @description Of the account: member (default) or admin */
+            role?: string;
+        };
         CreateLogin: {
             /** @description Workspace that the page shows after the login */
             workspace?: string;
+        };
+        CreateShareLink: {
+            /**
+             * Format: int64
+             * @description Absent: a week; at most 90 days
+             */
+            expires_in_seconds?: number;
+            /** @description Whom it is for */
+            note?: string;
+            /** @description In the workspace: viewer or editor */
+            role: string;
         };
         CreateToken: {
             /**
@@ -501,8 +766,10 @@ export interface components {
              * @example ci
              */
             name: string;
-            /** @description admin (default) or read */
+            /** @description read, write, or admin (default) */
             scope?: string;
+            /** @description Name or ID of the only workspace that it opens; absent: all of its user's */
+            workspace?: string;
         };
         CreateWorkspace: {
             /** @description internet (default) or none */
@@ -573,6 +840,29 @@ export interface components {
         };
         ImageList: {
             items: components["schemas"]["Image"][] | null;
+        };
+        Invitation: {
+            /** Format: date-time */
+            created_at: string;
+            /** @description Name of the user who made it */
+            created_by: string;
+            /** Format: date-time */
+            expires_at: string;
+            id: string;
+            /** @description Whom it is for */
+            note?: string;
+            /** @description Of the account that it makes; absent: it makes none, and is for people who have one */
+            role?: string;
+            /** @enum {string} */
+            state: "open" | "used" | "revoked" | "expired";
+            /** @description Name of the user who accepted it */
+            used_by?: string;
+            /** @description The workspace that it shares */
+            workspace_id?: string;
+            workspace_role?: string;
+        };
+        InvitationList: {
+            items: components["schemas"]["Invitation"][] | null;
         };
         KeptSnapshot: {
             /**
@@ -662,15 +952,62 @@ export interface components {
              * @enum {string}
              */
             kind: "api" | "session";
+            /** @description What the user signs in with */
+            name: string;
+            /** @description The user has a password */
+            password?: boolean;
+            /** @enum {string} */
+            role: "admin" | "member";
             /**
              * @description What the token allows
              * @enum {string}
              */
-            scope: "admin" | "read";
+            scope: "admin" | "write" | "read";
             /** @description Names the token in lists */
             token_id: string;
-            /** @description Owner of the token */
+            /** @description ID of the token's owner */
             user: string;
+            /** @description The only workspace that the token opens */
+            workspace_id?: string;
+        };
+        Member: {
+            /** Format: date-time */
+            added_at?: string;
+            /** @description Name of who shared it; absent for the owner */
+            added_by?: string;
+            /**
+             * @description owner: everything; editor: works in it; viewer: looks
+             * @enum {string}
+             */
+            role: "owner" | "editor" | "viewer";
+            /** @description Name of the user */
+            user: string;
+            user_id: string;
+        };
+        MemberList: {
+            items: components["schemas"]["Member"][] | null;
+        };
+        NewInvitation: {
+            /** Format: date-time */
+            created_at: string;
+            /** @description Name of the user who made it */
+            created_by: string;
+            /** Format: date-time */
+            expires_at: string;
+            id: string;
+            /** @description Whom it is for */
+            note?: string;
+            /** @description Of the account that it makes; absent: it makes none, and is for people who have one */
+            role?: string;
+            /** @enum {string} */
+            state: "open" | "used" | "revoked" | "expired";
+            /** @description Whoever opens this first has the invitation: send it to nobody else */
+            url: string;
+            /** @description Name of the user who accepted it */
+            used_by?: string;
+            /** @description The workspace that it shares */
+            workspace_id?: string;
+            workspace_role?: string;
         };
         NewToken: {
             /** Format: date-time */
@@ -693,11 +1030,17 @@ export interface components {
              * @description Absent: not revoked
              */
             revoked_at?: string;
-            /** @enum {string} */
-            scope: "admin" | "read";
+            /**
+             * @description read: look; write: use, make and change workspaces; admin: everything that its user may
+             * @enum {string}
+             */
+            scope: "admin" | "write" | "read";
             /** @description Send it as: Authorization: Bearer SECRET */
             secret: string;
+            /** @description Name of its user */
             user: string;
+            /** @description The only workspace that it opens */
+            workspace_id?: string;
         };
         Port: {
             /** @description Address it listens on */
@@ -769,9 +1112,48 @@ export interface components {
             /** @description OCI reference, such as docker.io/library/debian:12 */
             reference: string;
         };
+        ResetLink: {
+            /** Format: date-time */
+            expires_at: string;
+            url: string;
+        };
         Rollback: {
             /** @description Of a checkpoint of the workspace */
             label: string;
+        };
+        Session: {
+            /** @description Where it signed in from */
+            address?: string;
+            /** @description How the browser names itself */
+            agent?: string;
+            /** @description It is the one that asks */
+            current?: boolean;
+            /**
+             * Format: date-time
+             * @description When it ends unless it is used before
+             */
+            expires_at: string;
+            id: string;
+            /** Format: date-time */
+            last_used_at?: string;
+            /**
+             * Format: date-time
+             * @description When it signed in
+             */
+            started_at?: string;
+        };
+        SessionList: {
+            items: components["schemas"]["Session"][] | null;
+        };
+        SetMember: {
+            /** @description viewer or editor */
+            role: string;
+        };
+        SetPassword: {
+            /** @description The present one; absent if there is none */
+            current?: string;
+            /** @description At least 10 characters */
+            new: string;
         };
         Snapshot: {
             /**
@@ -824,12 +1206,59 @@ export interface components {
              * @description Absent: not revoked
              */
             revoked_at?: string;
-            /** @enum {string} */
-            scope: "admin" | "read";
+            /**
+             * @description read: look; write: use, make and change workspaces; admin: everything that its user may
+             * @enum {string}
+             */
+            scope: "admin" | "write" | "read";
+            /** @description Name of its user */
             user: string;
+            /** @description The only workspace that it opens */
+            workspace_id?: string;
         };
         TokenList: {
             items: components["schemas"]["Token"][] | null;
+        };
+        UpdateUser: {
+            disabled?: boolean;
+            email?: string;
+            /** @description 1 to 32 characters of a-z, 0-9, dot, hyphen and underscore */
+            name?: string;
+            /** @description admin or member */
+            role?: string;
+        };
+        User: {
+            /** Format: date-time */
+            created_at: string;
+            /** @description May not sign in, and their tokens do not work */
+            disabled?: boolean;
+            email?: string;
+            id: string;
+            /**
+             * Format: date-time
+             * @description Absent: never
+             */
+            last_seen_at?: string;
+            /**
+             * @description What the user signs in with
+             * @example ada
+             */
+            name: string;
+            /**
+             * @description admin: everything, with every workspace; member: workspaces of their own and those shared with them
+             * @enum {string}
+             */
+            role: "admin" | "member";
+            /** @description How this user can sign in: password, and identity providers by their address */
+            sign_in: string[] | null;
+            /**
+             * Format: int64
+             * @description How many workspaces the user owns
+             */
+            workspaces: number;
+        };
+        UserList: {
+            items: components["schemas"]["User"][] | null;
         };
         Version: {
             /**
@@ -887,6 +1316,13 @@ export interface components {
              * @example demo
              */
             name: string;
+            /** @description Name of the user who owns it */
+            owner?: string;
+            /**
+             * @description What the caller may do with it; owner for admins too
+             * @enum {string}
+             */
+            role?: "owner" | "editor" | "viewer";
             /** @description It is on its way back to a checkpoint */
             rolling_back?: boolean;
             /**
@@ -954,6 +1390,13 @@ export interface components {
             name: string;
             /** @description Where the machine and its files are */
             node?: string;
+            /** @description Name of the user who owns it */
+            owner?: string;
+            /**
+             * @description What the caller may do with it; owner for admins too
+             * @enum {string}
+             */
+            role?: "owner" | "editor" | "viewer";
             /** @description It is on its way back to a checkpoint */
             rolling_back?: boolean;
             /** @description The machine that lives or is being made */
@@ -989,6 +1432,46 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    "list-audit": {
+        parameters: {
+            query?: {
+                /** @description As returned with the page before */
+                cursor?: string;
+                /** @description Most items; absent: 100 */
+                limit?: number;
+                /** @description Only what this user did, by name or ID */
+                user?: string;
+                /** @description Only this action */
+                action?: string;
+                /** @description Only what was done to this workspace, by name or ID */
+                workspace?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditLog"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     events: {
         parameters: {
             query?: {
@@ -1186,6 +1669,98 @@ export interface operations {
             };
         };
     };
+    "list-invitations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvitationList"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "create-invitation": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateInvitation"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NewInvitation"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "revoke-invitation": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description ID, as lists show it */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     "create-login": {
         parameters: {
             query?: never;
@@ -1248,9 +1823,129 @@ export interface operations {
             };
         };
     };
-    "list-tokens": {
+    "set-password": {
         parameters: {
             query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SetPassword"];
+            };
+        };
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "list-sessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SessionList"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "end-sessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "end-session": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description ID, as lists show it */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "list-tokens": {
+        parameters: {
+            query?: {
+                /** @description Those of all users; for admins */
+                all?: boolean;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -1315,7 +2010,7 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description ID of the token */
+                /** @description ID, as lists show it */
                 id: string;
             };
             cookie?: never;
@@ -1328,6 +2023,165 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "list-users": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UserList"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "get-user": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Name or ID of the user */
+                user: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["User"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "delete-user": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Name or ID of the user */
+                user: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "update-user": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Name or ID of the user */
+                user: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UpdateUser"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["User"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "reset-password": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Name or ID of the user */
+                user: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ResetLink"];
+                };
             };
             /** @description Error */
             default: {
@@ -1718,6 +2572,42 @@ export interface operations {
             };
         };
     };
+    "create-share-link": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Name or ID of the workspace */
+                workspace: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateShareLink"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NewInvitation"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     "workspace-log": {
         parameters: {
             query?: {
@@ -1747,6 +2637,108 @@ export interface operations {
                     "application/json": components["schemas"]["Log"];
                     "text/event-stream": components["schemas"]["Event"];
                 };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "list-members": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Name or ID of the workspace */
+                workspace: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MemberList"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "set-member": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Name or ID of the workspace */
+                workspace: string;
+                /** @description Name or ID of the user */
+                user: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SetMember"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MemberList"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "remove-member": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Name or ID of the workspace */
+                workspace: string;
+                /** @description Name or ID of the user */
+                user: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description Error */
             default: {
