@@ -121,7 +121,7 @@ bench: deps build bin/versitygw image ## measure starts, suspends, resumes, fork
 
 .PHONY: bench-ydoc
 bench-ydoc: ## measure shared documents beside Yjs and its servers; HOLT_TRACES: directory of editing traces
-	HOLT_BENCH=1 go test -count=1 -timeout 60m -v -run '^TestBench(Ydoc|Collab)$$' ./bench
+	HOLT_BENCH=1 go test -count=1 -timeout 60m -v -run '^TestBench(Ydoc|Collab|Journal)$$' ./bench
 
 .PHONY: check
 check: fmt-check vet lint ## format, vet and lint, without running tests
