@@ -84,9 +84,19 @@ func (a *Agent) streamEvents(w http.ResponseWriter, r *http.Request) error {
 	}
 }
 
+// holdTime is how long nobody's edits are taken after a freeze that nothing follows.
+const holdTime = 3 * time.Second
+
+// unfreeze is for a machine that runs on.
+func (a *Agent) unfreeze(w http.ResponseWriter, _ *http.Request) error {
+	a.documents.Release()
+	return done(w)
+}
+
 // freeze gets the machine ready for a checkpoint: dirty data is written out, and
 // memory that the agent does not need is given back, so that it is not saved.
 func (a *Agent) freeze(w http.ResponseWriter, r *http.Request) error {
+	a.documents.Hold(holdTime)
 	a.documents.Flush(r.Context())
 	unix.Sync()
 	debug.FreeOSMemory()
@@ -121,6 +131,7 @@ func (a *Agent) thaw(w http.ResponseWriter, r *http.Request) error {
 		a.id.Store(&t.WorkspaceID)
 	}
 	a.thaws.Add(1)
+	a.documents.Release()
 	for _, warning := range out.Warnings {
 		a.log.Warn("thaw", "warning", warning)
 	}

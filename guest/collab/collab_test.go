@@ -98,6 +98,8 @@ type editor struct {
 	out    [][]byte // what the document made and is not sent
 	closed *Closed
 	deaf   func() bool // nothing arrives any more; nil for never
+
+	sent, journalled uint64 // sync messages with an update
 }
 
 // open connects a client that holds nothing.
@@ -116,6 +118,7 @@ func (d *desk) connect(e *editor, path string, o Join) {
 		d.Fatal(err)
 	}
 	e.peer, e.closed, e.done = p, nil, make(chan struct{})
+	e.sent, e.journalled = 0, 0
 	ctx, cancel := context.WithCancel(context.Background())
 	e.stop = cancel
 	go func() {
@@ -171,14 +174,22 @@ func (e *editor) take(m []byte) (reply []byte) {
 			if err != nil {
 				e.Error(err)
 			}
+			e.sent++
 			return syncMessage(syncStep2, e.doc.Diff(sv))
 		}
 		if err := e.doc.Apply(payload); err != nil {
 			e.Error(err)
 		}
 		e.out = nil
+	case messageJournal:
+		e.journalled = r.Uint()
 	}
 	return nil
+}
+
+func (e *editor) awaitsJournal() {
+	e.Helper()
+	eventually(e.T, "all is journalled", func() bool { e.mu.Lock(); defer e.mu.Unlock(); return e.sent > 0 && e.journalled == e.sent })
 }
 
 func (e *editor) text() string {
@@ -202,6 +213,7 @@ func (e *editor) edit(at, n int, s string) {
 		}
 	})
 	for _, u := range e.out {
+		e.sent++
 		_ = e.peer.Handle(syncMessage(syncUpdate, u)) // the receiver is told
 	}
 	e.out = nil

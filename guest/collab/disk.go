@@ -150,6 +150,7 @@ func (r *Room) look(ctx context.Context) (again time.Duration) {
 	case holt.IsKind(err, holt.KindNotFound):
 		if !r.gone {
 			r.gone, r.etag = true, ""
+			r.settled() // whoever removed it does not want it back
 			r.tellAll()
 		}
 	case holt.IsKind(err, holt.KindUnsupported), holt.IsKind(err, holt.KindInvalid):
@@ -174,6 +175,7 @@ func (r *Room) take(ctx context.Context, c content) {
 	told := r.gone || r.format.eol != c.format.eol || r.format.bom != c.format.bom
 	r.base, r.format, r.etag, r.gone = c.text, c.format, c.etag, false
 	if base != c.text {
+		r.wanted = true // the journal learns what the file has with the edits, or not at all
 		if err := r.mergeOthers(ctx, base, c.text); err != nil {
 			r.report(err)
 			return
@@ -218,6 +220,7 @@ func (r *Room) save(ctx context.Context) {
 		raw, f := r.format.encode(r.base, text)
 		kept := r.state()
 		o := guestwire.WriteOptions{IfMatch: r.etag, New: r.gone}
+		r.queue(guestwire.JournalMark, nil)
 		r.mu.Unlock()
 
 		var info guestwire.FileInfo
@@ -285,6 +288,7 @@ func (r *Room) run(ctx context.Context) {
 		}
 	}
 	for {
+		r.queueState()
 		timer := r.timer()
 		select {
 		case <-ctx.Done():
@@ -351,6 +355,9 @@ func (r *Room) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	r.save(ctx)
+	r.mu.Lock()
+	r.settled()
+	r.mu.Unlock()
 	r.m.forget(r)
 	close(r.done)
 }

@@ -20,6 +20,15 @@
 // what is binary, not UTF-8, too large, or has CR by itself is refused with a
 // reason, and edited as an ordinary file.
 //
+// # The journal
+//
+// What happens to a document also goes to the node, which writes it to its disk at
+// once ([Rooms.Feed]): after a crash that takes the sandbox it is brought back by
+// [Rooms.Replay]. A document enters it with its state; then come its changes, and
+// before each write of the file a mark, so that later it is known from which text
+// others changed the file; from time to time a state again, so that it stays short;
+// and an end when the file has everything and nobody is there.
+//
 // # Messages
 //
 // One binary WebSocket message holds one of these; uint, bytes and string are
@@ -32,6 +41,8 @@
 //	                   string: JSON of its state, or null when it is gone
 //	uint 3  query      what the awareness of others is
 //	uint 100 status    string: JSON of a [guestwire.DocumentStatus], server only
+//	uint 101 journal   uint: how many sync messages with an update (step 2 or an
+//	                   edit) of this connection are journalled, server only
 //
 // The server sends a status, its step 1 and the awareness first. Edits of a peer
 // that only reads are ignored.
@@ -41,7 +52,7 @@
 //
 // # Locks
 //
-// Rooms.mu before Room.mu; nothing else is locked under either.
+// Rooms.mu before Room.mu before outbox.mu; nothing else is locked under them.
 //
 // Package guest may import this one.
 package collab

@@ -20,6 +20,7 @@ const (
 	messageAwareness = 1
 	messageQuery     = 3
 	messageStatus    = 100
+	messageJournal   = 101
 
 	syncStep1  = 0
 	syncStep2  = 1
@@ -43,9 +44,11 @@ type Peer struct {
 
 	// Guarded by room.mu.
 	queue   [][]byte
-	queued  int     // bytes
-	current bool    // its state is known to be of this epoch
-	tell    bool    // the status is to be sent
+	queued  int    // bytes
+	current bool   // its state is known to be of this epoch
+	tell    bool   // the status is to be sent
+	edits   uint64 // sync messages with an update that came
+	waiting []waiting
 	closed  *Closed // nothing follows what is queued
 }
 
@@ -80,6 +83,12 @@ func (p *Peer) poll() ([]byte, error) {
 			return nil, fmt.Errorf("encode status: %w", err)
 		}
 		return lib0.AppendBytes([]byte{messageStatus}, b), nil
+	case len(p.waiting) > 0:
+		if edits, news := p.arrived(); news {
+			return lib0.AppendUint([]byte{messageJournal}, edits), nil
+		}
+	}
+	switch {
 	case len(p.queue) > 0:
 		m := p.queue[0]
 		p.queue[0] = nil
@@ -127,6 +136,7 @@ func signal(c chan struct{}) {
 // [*Closed]: the peer is to be dropped.
 func (p *Peer) Handle(m []byte) error {
 	r := p.room
+	r.m.pass()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if p.closed != nil {
@@ -202,9 +212,11 @@ var emptyUpdate = []byte{0, 0}
 // edit takes an update.
 func (p *Peer) edit(update []byte) error {
 	r := p.room
+	p.edits++
 	if p.readOnly {
 		return nil
 	}
+	defer p.await()
 	if !p.current {
 		if bytes.Equal(update, emptyUpdate) {
 			return nil // the answer of one who has nothing

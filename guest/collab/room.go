@@ -1,6 +1,7 @@
 package collab
 
 import (
+	"bytes"
 	"sync"
 	"time"
 
@@ -49,12 +50,18 @@ type Room struct {
 	later    time.Time // the file is not written before this
 	problem  string    // why it could not be written
 	problems int       // how often in a row
+
+	// The journal.
+	session uint64 // that has the state; 0 for none
+	wanted  bool   // a state is to be queued, and nothing before it
+	logged  int    // bytes queued since the state
+	stated  int    // bytes of the state
 }
 
 func newRoom(m *Rooms, path string) *Room {
 	return &Room{m: m, path: path, peers: map[*Peer]struct{}{}, aware: awareness{},
 		done: make(chan struct{}), wake: make(chan struct{}, 1), check: make(chan struct{}, 1),
-		flush: make(chan chan<- struct{}), empty: time.Now()}
+		flush: make(chan chan<- struct{}), empty: time.Now(), wanted: true}
 }
 
 // newDoc returns an empty document of the room.
@@ -72,6 +79,7 @@ func (r *Room) updated(update []byte) {
 	} else {
 		r.broadcast(m, r.sender)
 	}
+	r.queue(guestwire.JournalUpdate, bytes.Clone(update))
 	now := time.Now()
 	r.edited = now
 	if r.dirty.IsZero() {
@@ -100,7 +108,7 @@ func (r *Room) tellAll() {
 
 func (r *Room) status(p *Peer) guestwire.DocumentStatus {
 	return guestwire.DocumentStatus{Epoch: r.epoch, ReadOnly: p.readOnly, EOL: r.format.eol, BOM: r.format.bom,
-		Saved: r.dirty.IsZero(), Gone: r.gone, Error: r.problem}
+		Saved: r.dirty.IsZero(), Gone: r.gone, Error: r.problem, Journal: r.journalled()}
 }
 
 // join adds a peer. It reports false where the room is over.

@@ -83,8 +83,11 @@ type Rooms struct {
 	wg    sync.WaitGroup
 	watch *watcher
 
+	outbox outbox
+
 	mu    sync.Mutex
 	rooms map[string]*Room // by path
+	held  chan struct{}    // closed when messages of peers are taken again; nil: they are
 }
 
 // New returns rooms without documents. The caller closes it.
@@ -101,6 +104,50 @@ func New(o Options) *Rooms {
 func (m *Rooms) Close() {
 	m.stop()
 	m.wg.Wait()
+}
+
+// Hold has the messages of peers wait, until Release or for a time. What a peer was
+// not answered it sends again on its next connection, so that a machine that is
+// frozen after Hold and Flush has in its files all that anybody was told to be there.
+func (m *Rooms) Hold(most time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.held != nil {
+		return
+	}
+	held := make(chan struct{})
+	m.held = held
+	time.AfterFunc(most, func() { m.release(held) })
+}
+
+// Release ends a Hold.
+func (m *Rooms) Release() {
+	m.mu.Lock()
+	held := m.held
+	m.mu.Unlock()
+	m.release(held)
+}
+
+func (m *Rooms) release(held chan struct{}) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if held != nil && m.held == held {
+		close(held)
+		m.held = nil
+	}
+}
+
+// pass waits for the end of a Hold.
+func (m *Rooms) pass() {
+	m.mu.Lock()
+	held := m.held
+	m.mu.Unlock()
+	if held != nil {
+		select {
+		case <-held:
+		case <-m.ctx.Done():
+		}
+	}
 }
 
 // Flush writes every file that is behind its document.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -27,6 +26,8 @@ type kept struct {
 	// Base is what the file had before the text of the update was written to it;
 	// nil where that is the same.
 	Base *string `json:"base,omitempty"`
+	// Sure: others changed the file from the base, whatever it is nearer to.
+	Sure bool `json:"sure,omitempty"`
 
 	update []byte
 }
@@ -53,7 +54,7 @@ func (k *kept) ancestor(text, file string) string {
 	if k.Base == nil || *k.Base == text {
 		return text
 	}
-	if *k.Base == file || diff.Size(diff.Between(*k.Base, file)) < diff.Size(diff.Between(text, file)) {
+	if k.Sure || *k.Base == file || diff.Size(diff.Between(*k.Base, file)) < diff.Size(diff.Between(text, file)) {
 		return *k.Base
 	}
 	return text
@@ -80,25 +81,16 @@ func (m *Rooms) loadState(path string) (*kept, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read state: %w", err)
 	}
-	head, update, ok := bytes.Cut(raw, []byte("\n"))
-	k := &kept{update: update}
-	if err := json.Unmarshal(head, k); err != nil || !ok {
-		return nil, fmt.Errorf("decode state: %w", err)
-	}
-	if k.Version != stateVersion || k.Path != path || k.Epoch == "" {
-		return nil, fmt.Errorf("the state is of version %d, for %q", k.Version, k.Path)
-	}
-	return k, nil
+	return decodeState(raw, path)
 }
 
 func (m *Rooms) saveState(ctx context.Context, path string, k kept) error {
-	head, err := json.Marshal(k)
+	body, err := k.encode()
 	if err != nil {
-		return fmt.Errorf("encode state: %w", err)
+		return err
 	}
 	write := func() error {
-		body := io.MultiReader(bytes.NewReader(append(head, '\n')), bytes.NewReader(k.update))
-		_, err := m.opt.Files.Write(ctx, m.statePath(path), body, guestwire.WriteOptions{Mode: 0o600})
+		_, err := m.opt.Files.Write(ctx, m.statePath(path), bytes.NewReader(body), guestwire.WriteOptions{Mode: 0o600})
 		return err
 	}
 	err = write()

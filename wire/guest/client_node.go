@@ -3,13 +3,19 @@ package guestwire
 import (
 	"bufio"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"io"
+	"iter"
 	"net"
 	"net/http"
 	"net/url"
 	"strconv"
+	"sync"
 	"time"
+
+	"github.com/coder/websocket"
 
 	"github.com/holt-ide/holt"
 )
@@ -32,7 +38,13 @@ func (c *Client) Ports(ctx context.Context) ([]Port, error) {
 	return out, c.call(ctx, http.MethodGet, "/v1/ports", nil, nil, &out)
 }
 
-// Freeze prepares the guest for a checkpoint: it writes dirty data out.
+// Unfreeze tells a machine that was prepared by Freeze that it runs on.
+func (c *Client) Unfreeze(ctx context.Context) error {
+	return c.call(ctx, http.MethodPost, "/v1/unfreeze", nil, nil, nil)
+}
+
+// Freeze prepares the guest for a checkpoint: it writes dirty data out, and takes no
+// edits of documents until Unfreeze, a thaw, or some seconds later.
 func (c *Client) Freeze(ctx context.Context) error {
 	return c.call(ctx, http.MethodPost, "/v1/freeze", nil, nil, nil)
 }
@@ -146,4 +158,121 @@ func (u *upgraded) CloseWrite() error {
 		return cw.CloseWrite()
 	}
 	return nil
+}
+
+// Journal begins a session of the journal, and calls write with entries as they
+// come, many at once when they come fast. When write returns nil they are
+// acknowledged. It returns when ctx ends, the connection breaks or write returns an
+// error, and never returns nil.
+func (c *Client) Journal(ctx context.Context, write func([]JournalEntry) error) error {
+	ws, err := c.socket(ctx, "/v1/journal", nil)
+	if err != nil {
+		return err
+	}
+	defer ws.CloseNow()
+	ws.SetReadLimit(MaxJournalEntry)
+	q := &journalQueue{}
+	q.changed.L = &q.mu
+	go func() {
+		for {
+			_, b, err := ws.Read(ctx)
+			if err != nil {
+				q.end(unreachable(ctx, err))
+				return
+			}
+			e, err := DecodeJournalEntry(b)
+			if err != nil {
+				q.end(fmt.Errorf("decode journal: %w", err))
+				return
+			}
+			if !q.put(e) {
+				return
+			}
+		}
+	}()
+	for {
+		list, err := q.take()
+		if err != nil {
+			return err
+		}
+		if err := write(list); err != nil {
+			q.end(err)
+			return err
+		}
+		if err := ws.Write(ctx, websocket.MessageBinary, JournalAck(list[len(list)-1].Seq).Append(nil)); err != nil {
+			q.end(err)
+			return unreachable(ctx, err)
+		}
+	}
+}
+
+// journalQueue is what came while the entries before it are written: as much as one
+// entry may be, and one.
+type journalQueue struct {
+	mu      sync.Mutex
+	changed sync.Cond
+	list    []JournalEntry
+	bytes   int
+	err     error
+}
+
+func (q *journalQueue) put(e JournalEntry) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for q.err == nil && q.bytes >= MaxJournalEntry {
+		q.changed.Wait()
+	}
+	q.list, q.bytes = append(q.list, e), q.bytes+len(e.Path)+len(e.Data)
+	q.changed.Broadcast()
+	return q.err == nil
+}
+
+func (q *journalQueue) take() ([]JournalEntry, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for q.err == nil && len(q.list) == 0 {
+		q.changed.Wait()
+	}
+	if q.err != nil {
+		return nil, q.err
+	}
+	list := q.list
+	q.list, q.bytes = nil, 0
+	q.changed.Broadcast()
+	return list, nil
+}
+
+func (q *journalQueue) end(err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.err == nil {
+		q.err = err
+	}
+	q.changed.Broadcast()
+}
+
+// ReplayJournal brings documents back into a machine that lost its memory. Entries
+// of one document follow each other.
+func (c *Client) ReplayJournal(ctx context.Context, entries iter.Seq[JournalEntry]) (JournalResult, error) {
+	var out JournalResult
+	r, w := io.Pipe()
+	defer r.Close()
+	go func() {
+		for e := range entries {
+			b := e.Append(nil)
+			if _, err := w.Write(append(binary.AppendUvarint(nil, uint64(len(b))), b...)); err != nil {
+				return
+			}
+		}
+		w.Close()
+	}()
+	resp, err := c.do(ctx, http.MethodPost, "/v1/journal", nil, r, nil)
+	if err != nil {
+		return out, err
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(io.LimitReader(resp.Body, MaxJSON)).Decode(&out); err != nil {
+		return out, fmt.Errorf("decode answer: %w", err)
+	}
+	return out, nil
 }

@@ -95,6 +95,20 @@
 // writes is refused. A client that hears nothing for long asks with ping; the agent
 // drops a session that said nothing for five minutes.
 //
+// # Journal session
+//
+// GET /v1/journal, for the node alone: a WebSocket on which the agent sends what
+// happens to documents ([JournalEntry], one to a message, numbered from 1), and the
+// node up to which number that is on its disk ([JournalAck]). A new session takes
+// the place of the one before, and begins with the state of each open document:
+// nothing has to be remembered from one to the next. An edit counts as journalled
+// when its entry, or a later state of its document, is acknowledged.
+//
+// POST /v1/journal brings it back into a machine that has lost its memory: for each
+// entry a uvarint with the length of its encoding, and the encoding. Those of one
+// document follow each other, the first of them is a state. The answer is a
+// [JournalResult].
+//
 // # Version history
 //
 //	1  first version

@@ -93,3 +93,19 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+func FuzzJournalEntry(f *testing.F) {
+	e := JournalEntry{Seq: 300, Kind: JournalUpdate, Path: "/workspace/a", Data: []byte{1, 2}}
+	f.Add(e.Append(nil))
+	f.Add([]byte{0x80, 1, 1, 0xff, 0xff, 0xff, 0xff, 0x7f})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		e, err := DecodeJournalEntry(b)
+		if err != nil {
+			return
+		}
+		again, err := DecodeJournalEntry(e.Append(nil))
+		if err != nil || again.Seq != e.Seq || again.Kind != e.Kind || again.Path != e.Path || !bytes.Equal(again.Data, e.Data) {
+			t.Fatalf("%x decodes to %+v, and that to %+v, %v", b, e, again, err)
+		}
+	})
+}

@@ -35,11 +35,14 @@ const (
 	RouteFileSearch     = "file-search"
 	RouteDocument       = "document"
 	RouteMux            = "mux"
+	RouteJournal        = "journal"
+	RouteJournalReplay  = "journal-replay"
 	RoutePorts          = "ports"
 	RoutePortDial       = "port-dial"
 	RouteStats          = "stats"
 	RouteEvents         = "events"
 	RouteFreeze         = "freeze"
+	RouteUnfreeze       = "unfreeze"
 	RouteThaw           = "thaw"
 	RouteHealth         = "health"
 	RouteShutdown       = "shutdown"
@@ -72,7 +75,10 @@ func Routes() []Route {
 		{RoutePortDial, http.MethodGet, "/v1/ports/{port}/dial", false, true},
 		{RouteStats, http.MethodGet, "/v1/stats", false, false},
 		{RouteEvents, http.MethodGet, "/v1/events", false, true},
+		{RouteJournal, http.MethodGet, "/v1/journal", false, true},
+		{RouteJournalReplay, http.MethodPost, "/v1/journal", false, false},
 		{RouteFreeze, http.MethodPost, "/v1/freeze", false, false},
+		{RouteUnfreeze, http.MethodPost, "/v1/unfreeze", false, false},
 		{RouteThaw, http.MethodPost, "/v1/thaw", false, false},
 		{RouteHealth, http.MethodGet, "/v1/health", false, false},
 		{RouteShutdown, http.MethodPost, "/v1/shutdown", false, false},

@@ -16,6 +16,7 @@ import (
 // takes two changes.
 var nodeOnly = map[string]bool{
 	RoutePortDial: true, RouteStats: true, RouteEvents: true, RouteFreeze: true, RouteThaw: true, RouteHealth: true, RouteShutdown: true,
+	RouteJournal: true, RouteJournalReplay: true, RouteUnfreeze: true,
 }
 
 func TestPublic(t *testing.T) {

@@ -37,6 +37,9 @@ type DocumentStatus struct {
 	Saved    bool   `json:"saved"`           // the file has the text
 	Gone     bool   `json:"gone"`            // the file was removed; an edit makes it again
 	Error    string `json:"error,omitempty"` // why it could not be written
+	// Journal: edits are also written down outside the sandbox, and how far that
+	// has come is said in messages of its own.
+	Journal bool `json:"journal"`
 }
 
 // Close codes of a document's socket, beside those of WebSocket.
