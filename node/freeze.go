@@ -138,6 +138,13 @@ func (m *machine) unfreeze(ctx context.Context) error {
 		return fmt.Errorf("let machine run on: %w", err)
 	}
 	m.setFrozen(false)
+	m.node.wg.Go(func() { // nobody waits for it: what the guest holds it lets go by itself soon
+		ctx, cancel := context.WithTimeout(m.node.run, freezePatience)
+		defer cancel()
+		if err := m.agent.Unfreeze(ctx); err != nil {
+			m.node.log.Debug("guest was not told that it runs on", "sandbox", m.rec.Sandbox, "err", err)
+		}
+	})
 	return nil
 }
 

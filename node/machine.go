@@ -52,6 +52,7 @@ func (n *Node) enlist(m *machine) {
 	n.mu.Unlock()
 	n.wg.Go(func() { m.watchEnd(ctx) })
 	n.wg.Go(func() { m.watchEvents(ctx) })
+	n.wg.Go(func() { m.watchJournal(ctx) })
 	if n.driver.Capabilities().Observe {
 		n.wg.Go(func() { m.watchRefusals(ctx) })
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/holt-ide/holt/node/depot"
 	"github.com/holt-ide/holt/node/network"
 	"github.com/holt-ide/holt/node/volume"
+	"github.com/holt-ide/holt/persist/journal"
 	"github.com/holt-ide/holt/sandbox"
 	"github.com/holt-ide/holt/snapshot"
 	"github.com/holt-ide/holt/toolbox"
@@ -87,6 +88,7 @@ type Node struct {
 	tools     toolbox.Dir
 	agent     string // hash of the agent for new machines
 	reserve   *reserve
+	journal   *journal.Journal // of the documents in the machines
 
 	notices chan hostwire.Notice
 	run     context.Context // ends at Close
@@ -142,6 +144,9 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 		RawLimit: cfg.RawLimit, Space: n.volumes.Free, Busy: n.reserve.isBusy, Log: cfg.Log,
 	})
 	if err != nil {
+		return nil, err
+	}
+	if n.journal, err = journal.Open(filepath.Join(cfg.Dir, "journal"), journal.Options{}, cfg.Log); err != nil {
 		return nil, err
 	}
 	n.run, n.stop = context.WithCancel(context.WithoutCancel(ctx))
@@ -220,7 +225,7 @@ func (n *Node) Close() error {
 	}
 	n.mu.Unlock()
 	n.wg.Wait()
-	return errors.Join(n.reserve.empty(context.Background()), n.networks.Close())
+	return errors.Join(n.reserve.empty(context.Background()), n.networks.Close(), n.journal.Close())
 }
 
 // find returns a living machine.

@@ -64,6 +64,7 @@ func (n *Node) Provision(ctx context.Context, spec hostwire.Spec) error {
 	}
 	err = m.thaw(ctx, spec)
 	if err == nil {
+		m.replayJournal(ctx)
 		err = os.Remove(n.configPath(m.rec.Unit)) // the agent has read it
 	}
 	laps.lap("agent")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"path/filepath"
 
@@ -72,6 +73,9 @@ func (n *Node) resumeRaw(ctx context.Context, spec hostwire.Spec, man *snapshot.
 		err = <-flushed
 	}
 	laps.lap("flush")
+	if err == nil {
+		err = n.forgetJournal(spec.Workspace)
+	}
 	return n.handOver(ctx, laps, m, err)
 }
 
@@ -218,5 +222,5 @@ func (n *Node) RestoreVolume(ctx context.Context, snap holt.SnapshotID, ws holt.
 
 // DiscardVolume removes a volume; see package workspace.
 func (n *Node) DiscardVolume(_ context.Context, ws holt.WorkspaceID) error {
-	return n.volumes.Remove(ws)
+	return errors.Join(n.journal.Discard(ws), n.volumes.Remove(ws))
 }

@@ -138,6 +138,9 @@ func (n *Node) resumeStored(ctx context.Context, spec hostwire.Spec, man *snapsh
 		err = <-flushed
 	}
 	laps.lap("flush")
+	if err == nil {
+		err = n.forgetJournal(spec.Workspace)
+	}
 	if err := n.handOver(ctx, laps, m, err); err != nil {
 		return err
 	}

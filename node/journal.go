@@ -1,0 +1,86 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/holt-ide/holt"
+	"github.com/holt-ide/holt/persist/journal"
+	guestwire "github.com/holt-ide/holt/wire/guest"
+)
+
+const (
+	// replayPatience is how long a machine may take to take its documents back.
+	replayPatience = 30 * time.Second
+	// journalFull is how long a machine waits that may write no more.
+	journalFull = 30 * time.Second
+)
+
+// watchJournal writes what happens to the machine's documents to the disk of the
+// node, where a crash of the machine does not reach it.
+func (m *machine) watchJournal(ctx context.Context) {
+	const first, most = 50 * time.Millisecond, 5 * time.Second
+	for wait := first; ; wait = min(2*wait, most) {
+		err := m.agent.Journal(ctx, func(list []guestwire.JournalEntry) error {
+			wait = first
+			entries := make([]journal.Entry, len(list))
+			for i, e := range list {
+				entries[i] = journal.Entry{Document: e.Path, Kind: journal.Kind(e.Kind), Data: e.Data}
+			}
+			return m.node.journal.Append(m.rec.Workspace, entries)
+		})
+		if holt.IsKind(err, holt.KindLimit) || holt.IsKind(err, holt.KindNoSpace) {
+			m.node.notify(m, "journal-full", "what is typed is not written to the journal: "+bounded(err.Error()), false)
+			wait = journalFull
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-m.sb.Done():
+			return
+		case <-time.After(wait):
+			m.node.log.Debug("journal session ended", "sandbox", m.rec.Sandbox, "err", err)
+		}
+	}
+}
+
+// forgetJournal is for a machine that has its memory again: that has all that was
+// typed until the snapshot, and what came later is what a rollback leaves behind.
+func (n *Node) forgetJournal(ws holt.WorkspaceID) error { return n.journal.Discard(ws) }
+
+// replayJournal gives a machine that begins with an empty memory what was typed in
+// the one before and had not reached the files. A failure is told and costs nothing
+// but that: the journal keeps it.
+func (m *machine) replayJournal(ctx context.Context) {
+	entries, err := m.node.journal.Read(m.rec.Workspace)
+	if err == nil && len(entries) == 0 {
+		return
+	}
+	var result guestwire.JournalResult
+	if err == nil {
+		ctx, cancel := context.WithTimeout(ctx, replayPatience)
+		defer cancel()
+		result, err = m.agent.ReplayJournal(ctx, func(yield func(guestwire.JournalEntry) bool) {
+			for _, e := range entries {
+				if !yield(guestwire.JournalEntry{Kind: guestwire.JournalKind(e.Kind), Path: e.Document, Data: e.Data}) {
+					return
+				}
+			}
+		})
+	}
+	if err == nil && len(result.Warnings) == 0 {
+		err = m.node.journal.Discard(m.rec.Workspace)
+	}
+	switch {
+	case err != nil:
+		m.node.log.Error("replay journal", "workspace", m.rec.Workspace, "err", err)
+		m.node.notify(m, "journal-kept", "what was typed last could not be brought back yet: "+bounded(err.Error()), false)
+	case len(result.Warnings) > 0:
+		m.node.notify(m, "journal-kept", "what was typed last could not be brought back yet: "+bounded(strings.Join(result.Warnings, "; ")), false)
+	}
+	if n := len(result.Written) + len(result.Beside); n > 0 {
+		m.node.notify(m, "journal-replayed", fmt.Sprintf("what was typed last is in %s again", bounded(strings.Join(append(result.Written, result.Beside...), ", "))), false)
+	}
+}
