@@ -12,6 +12,8 @@ export interface Screen {
   status(s: Status, text?: string): void;
 }
 
+const MOST_KEPT = 64 * 1024;
+
 /**
  * One viewer of one terminal. It connects again by itself as long as the
  * machine is meant to run, and shows exactly the bytes that were missed.
@@ -21,6 +23,8 @@ export class TerminalLink {
   private timer: number | undefined;
   private readonly position = new Position();
   private readonly backoff = new Backoff();
+  /** Typed while there was no connection. */
+  private kept = '';
   private status: Status = 'connecting';
   private disposed = false;
 
@@ -30,8 +34,8 @@ export class TerminalLink {
     private readonly screen: Screen,
     /** Whether the machine runs or is about to. */
     private readonly mayReturn: () => boolean,
-    /** Whether a shell is started where the terminal does not exist. */
-    private readonly options: { create: boolean } = { create: true },
+    /** create: a shell is started where the terminal does not exist. keep: what is typed without a connection is sent later. */
+    private readonly options: { create: boolean; keep?: boolean } = { create: true },
   ) {}
 
   /** Connects now. With wake, a sleeping workspace is woken. */
@@ -60,11 +64,12 @@ export class TerminalLink {
 
   /** What the user typed. On a sleeping workspace any key wakes it. */
   input(text: string): void {
+    if (this.options.keep && this.status !== 'open' && this.status !== 'ended' && this.kept.length < MOST_KEPT) this.kept += text;
     if (this.status === 'asleep' || this.status === 'lost') {
       this.connect(true);
       return;
     }
-    if (this.socket?.readyState !== WebSocket.OPEN) return;
+    if (this.socket?.readyState !== WebSocket.OPEN || (this.options.keep && this.status !== 'open')) return;
     for (const frame of encodeInput(text)) this.socket.send(frame);
   }
 
@@ -101,6 +106,8 @@ export class TerminalLink {
         this.backoff.reset();
         if (this.position.hello(f.first, f.truncated)) this.screen.clear();
         this.set('open');
+        for (const frame of encodeInput(this.kept)) socket.send(frame);
+        this.kept = '';
         break;
       case 'output':
         this.show(socket, f.seq, f.data);

@@ -81,6 +81,12 @@ export class AgentFiles implements IFileSystemProviderWithFileReadWriteCapabilit
     return { dispose() {} };
   }
 
+  /** Says that files may have changed: who has them open looks. */
+  touch(resources: readonly URI[]): void {
+    const changes = resources.filter((r) => r.scheme === 'file').map((resource) => ({ type: FileChangeType.UPDATED, resource }));
+    if (changes.length > 0) this.changed.fire(changes);
+  }
+
   /** Tells what the next write of a file is based on; undefined is anything. */
   expect(resource: URI, options: IWriteFileOptions | undefined): void {
     const path = resource.path;

@@ -1,30 +1,59 @@
-import { getService, IFileService, initialize } from '@codingame/monaco-vscode-api';
+import { getService, ICommandService, initialize, ITextFileService } from '@codingame/monaco-vscode-api';
+// Tokens of the first file come while this is loaded, unless it is here already: an
+// edit in between leaves the workbench with states of another version, and it throws.
+import '@codingame/monaco-vscode-api/_virtual/main';
 import { URI } from '@codingame/monaco-vscode-api/vscode/vs/base/common/uri';
+import { ISearchService } from '@codingame/monaco-vscode-api/vscode/vs/workbench/services/search/common/search.service';
+import { SearchProviderType } from '@codingame/monaco-vscode-api/vscode/vs/workbench/services/search/common/search';
 import { initUserConfiguration } from '@codingame/monaco-vscode-configuration-service-override';
-import { createIndexedDBProviders, registerCustomProvider } from '@codingame/monaco-vscode-files-service-override';
+import {
+  createIndexedDBProviders,
+  FileChangeType,
+  registerCustomProvider,
+} from '@codingame/monaco-vscode-files-service-override';
+import { FileService } from '@codingame/monaco-vscode-files-service-override/vscode/vs/platform/files/common/fileService';
+import { WorkingCopyBackupTracker } from '@codingame/monaco-vscode-working-copy-service-override/vscode/vs/workbench/services/workingCopy/common/workingCopyBackupTracker';
 import 'vscode/localExtensionHost';
 import './languages';
 import type { Workspace } from '../core/state';
 import type { MuxLink } from '../link/mux';
+import { showConnection } from './connection';
 import { AgentFiles } from './files';
+import { AgentSearch } from './search';
 import { services } from './services';
 import { AgentTerminals } from './terminals';
 import './workers';
 
-const settings = {
+/** Milliseconds after a change until unsaved text is in the browser's database. */
+const BACKUP_DELAY = 150;
+
+const defaults = {
   'window.autoDetectColorScheme': true,
   'workbench.preferredDarkColorTheme': 'Default Dark Modern',
   'workbench.preferredLightColorTheme': 'Default Light Modern',
-  'editor.fontSize': 13,
+  'workbench.startupEditor': 'none',
+  'workbench.layoutControl.enabled': false,
+  'files.watcherExclude': {},
+  'search.exclude': { '**/node_modules': true, '**/bower_components': true, '**/.venv': true, '**/__pycache__': true },
+  'terminal.integrated.defaultProfile.linux': 'bash',
+  'telemetry.telemetryLevel': 'off',
 };
 
 /** Shows the workbench for a workspace that is connected. */
 export async function start(workspace: Workspace, link: MuxLink): Promise<void> {
   const folder = URI.file(link.welcome?.dir ?? '/workspace');
   const files = new AgentFiles(link);
+  const search = new AgentSearch(link);
+  // A provider is not told what a save is based on; the service in front of it is.
+  const write = FileService.prototype.writeFile;
+  FileService.prototype.writeFile = function (resource, content, options) {
+    if (resource.scheme === 'file') files.expect(resource, options);
+    return write.call(this, resource, content, options);
+  };
   await createIndexedDBProviders();
   registerCustomProvider('file', files);
-  await initUserConfiguration(JSON.stringify(settings, null, 2));
+  await initUserConfiguration('{}\n');
+  Object.assign(WorkingCopyBackupTracker, { DEFAULT_BACKUP_SCHEDULE_DELAYS: { default: BACKUP_DELAY, delayed: BACKUP_DELAY } });
 
   const container = document.createElement('div');
   container.id = 'workbench';
@@ -35,21 +64,30 @@ export async function start(workspace: Workspace, link: MuxLink): Promise<void> 
     {
       workspaceProvider: { trusted: true, open: async () => false, workspace: { folderUri: folder } },
       enableWorkspaceTrust: false,
-      windowIndicator: { label: `$(remote) ${workspace.name}`, tooltip: `Workspace ${workspace.name}`, command: '' },
       productConfiguration: { nameShort: 'Holt', nameLong: 'Holt', applicationName: 'holt' } as never,
-      configurationDefaults: {
-        // biome-ignore lint/suspicious/noTemplateCurlyInString: the workbench's own placeholders
-        'window.title': '${dirty}${activeEditorShort}${separator}${rootName}',
-      },
+      // biome-ignore lint/suspicious/noTemplateCurlyInString: the workbench's own placeholders
+      configurationDefaults: { ...defaults, 'window.title': '${dirty}${activeEditorShort}${separator}' + workspace.name },
     },
     { userHome: URI.file(link.welcome?.home ?? '/') },
   );
 
-  const fileService = await getService(IFileService);
-  const write = fileService.writeFile.bind(fileService);
-  fileService.writeFile = (resource, content, options) => {
-    if (resource.scheme === 'file') files.expect(resource, options);
-    return write(resource, content, options);
-  };
+  const [textFiles, searchService, commands] = await Promise.all([
+    getService(ITextFileService),
+    getService(ISearchService),
+    getService(ICommandService),
+  ]);
+  searchService.registerSearchResultProvider('file', SearchProviderType.file, search);
+  searchService.registerSearchResultProvider('file', SearchProviderType.text, search);
+
+  files.onDidChangeFile((changes) => {
+    if (changes.some((c) => c.type !== FileChangeType.UPDATED)) search.forget();
+  });
+  // What happened unseen is looked for: in the tree, and in each open file.
+  files.onDidLoseChanges(() => {
+    search.forget();
+    files.touch(textFiles.files.models.map((m) => m.resource));
+    void commands.executeCommand('workbench.files.action.refreshFilesExplorer');
+  });
   files.watchTree(folder.path);
+  await showConnection(link, workspace.name, () => textFiles.files.models.filter((m) => m.isDirty()).length);
 }

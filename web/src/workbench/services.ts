@@ -67,7 +67,7 @@ export function services(id: string, folder: URI, terminals: ITerminalBackend): 
     ...getSearchServiceOverride(),
     ...getMarkersServiceOverride(),
     ...getAccessibilityServiceOverride(),
-    ...getStorageServiceOverride(),
+    ...getStorageServiceOverride({ fallbackOverride: { 'workbench.activity.showAccounts': false } }),
     ...getRemoteAgentServiceOverride(),
     ...getLifecycleServiceOverride(),
     ...getEnvironmentServiceOverride(),

@@ -235,7 +235,7 @@ class AgentProcess implements ITerminalChildProcess, Screen {
       terminal.id,
       this,
       () => mux.status.state !== 'asleep' && mux.status.state !== 'gone',
-      { create: shell },
+      { create: shell, keep: true },
     );
   }
 

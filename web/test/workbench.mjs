@@ -1,0 +1,261 @@
+// Drives the workbench in a real browser. Called by test/workbench with a login
+// link, the path of the browser, and a folder for pictures. It asks for what happens
+// outside of the page in lines on its standard output ("kill", "start", "suspend",
+// "sh SCRIPT") and waits for a line each on its input.
+import assert from 'node:assert/strict';
+import { createInterface } from 'node:readline';
+import { chromium } from 'playwright-core';
+
+const [link, browserPath, pictures] = process.argv.slice(2);
+const flags =
+  '--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync';
+const browser = await chromium.launch({ executablePath: browserPath, args: flags.split(' ') });
+const complaints = [];
+
+const answers = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+async function outside(line) {
+  console.log(line.replaceAll('\n', ' '));
+  const { value, done } = await answers.next();
+  assert.ok(!done, `nobody answered: ${line}`);
+  return value;
+}
+/** What a shell in the workspace prints. */
+const sh = async (script) => JSON.parse(await outside(`sh ${script}`));
+
+const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, colorScheme: 'dark' });
+await context.grantPermissions(['clipboard-read', 'clipboard-write']);
+const page = await context.newPage();
+page.setDefaultTimeout(30_000);
+page.on('pageerror', (e) => {
+  // A search that is stopped, and a page that goes while it works, are told like this by the workbench.
+  if (!/^Canceled/.test(e.message)) complaints.push(`${e.message}\n${e.stack}`);
+});
+let began = performance.now();
+const step = (text) => {
+  console.log(`${((performance.now() - began) / 1000).toFixed(1)} s: ${text}`);
+};
+const shot = (name) => pictures && page.screenshot({ path: `${pictures}/workbench-${name}.png` });
+
+const MOD = 'Control';
+const ready = () => page.waitForSelector('.explorer-folders-view .monaco-list-row, .search-view, .scm-view', { timeout: 60_000 });
+const status = (text) =>
+  page.waitForFunction((t) => document.getElementById('holt.status')?.textContent?.includes(t), text, { timeout: 60_000 });
+const connected = () => page.waitForFunction(() => / ms$/.test(document.getElementById('holt.status')?.textContent ?? ''), undefined, { timeout: 60_000 });
+const banner = (text) => page.waitForFunction((t) => document.querySelector('.part.banner')?.textContent?.includes(t), text);
+const noBanner = () =>
+  page.waitForFunction(() => !document.querySelector('.part.banner .message-container')?.textContent || !document.querySelector('.part.banner')?.checkVisibility());
+const dirty = (yes) =>
+  page.waitForFunction((y) => (document.querySelector('.tab.active')?.classList.contains('dirty') ?? false) === y, yes);
+
+/** Opens a file by name through quick open. */
+async function open(name) {
+  await page.keyboard.press(`${MOD}+p`);
+  await page.waitForSelector('.quick-input-widget input');
+  await page.keyboard.type(name);
+  await page.waitForFunction(
+    (n) => document.querySelector('.quick-input-list .monaco-list-row.focused')?.textContent?.includes(n.split('/').pop()),
+    name,
+  );
+  await page.keyboard.press('Enter');
+  await page.waitForFunction((n) => document.querySelector('.tab.active')?.textContent?.includes(n.split('/').pop()), name);
+  await page.waitForSelector('.editor-instance .view-line');
+}
+
+const editor = () => page.locator('.editor-instance .native-edit-context, .editor-instance textarea.inputarea').first();
+async function typeAtEnd(text) {
+  await editor().focus();
+  await page.keyboard.press(`${MOD}+End`);
+  await page.keyboard.type(text);
+}
+async function save() {
+  await editor().focus();
+  await page.keyboard.press(`${MOD}+s`);
+}
+const shown = (text) =>
+  page.waitForFunction(
+    (t) => [...document.querySelectorAll('.editor-instance .view-line')].some((l) => l.textContent.replaceAll('\u00a0', ' ').includes(t)),
+    text,
+  );
+
+/** The text of the terminal that is shown, through the browser's clipboard: it is drawn on a canvas. */
+async function screen() {
+  return page.evaluate(() => [...document.querySelectorAll('.terminal-wrapper.active .xterm-rows')].map((r) => r.textContent).join('\n'));
+}
+async function prints(text) {
+  try {
+    await page.waitForFunction(
+      (t) => [...document.querySelectorAll('.terminal-wrapper .xterm-rows')].some((r) => r.textContent.replaceAll('\u00a0', ' ').includes(t)),
+      text,
+    );
+  } catch (e) {
+    throw new Error(`the terminal does not show ${text}: ${await screen()}`, { cause: e });
+  }
+}
+async function terminal() {
+  await page.locator('.terminal-wrapper.active textarea.xterm-helper-textarea').last().focus();
+}
+async function command(text) {
+  await page.keyboard.press('F1');
+  await page.waitForSelector('.quick-input-widget input');
+  await page.keyboard.type(text);
+  await page.waitForFunction(
+    (t) => document.querySelector('.quick-input-list .monaco-list-row.focused')?.textContent?.includes(t),
+    text.split(': ').pop(),
+  );
+  await page.keyboard.press('Enter');
+}
+
+try {
+  await page.goto(link);
+  const address = new URL('/workspace/demo', link).href;
+  await page.waitForFunction(() => document.readyState === 'complete' && !location.pathname.startsWith('/login'));
+  began = performance.now();
+  await page.goto(address);
+  await ready();
+  await connected();
+  step('the workbench shows the files');
+
+  // Open, edit, save, and see it in a terminal.
+  await open('src/main.py');
+  await shown('def greet');
+  await shot('dark');
+  await typeAtEnd('# typed in the browser\n');
+  await dirty(true);
+  await save();
+  await dirty(false);
+  assert.match(await sh('tail -1 /workspace/src/main.py'), /^# typed in the browser/);
+  await page.keyboard.press('Control+`');
+  await page.waitForSelector('.terminal-wrapper.active .xterm-rows');
+  await terminal();
+  await page.keyboard.type('x=20; tail -1 src/main.py; python3 src/main.py you; echo $((x+1))-a\n');
+  await prints('# typed in the browser');
+  await prints('Hello, you!');
+  await prints('21-a');
+  await shot('terminal');
+  step('a save is seen by a terminal');
+
+  // What a program writes is shown, and a new file appears.
+  await sh('cd /workspace && sed -i s/hello/goodbye/ src/main.py && touch src/appeared.py');
+  await shown('Say goodbye');
+  await open('appeared.py');
+  await open('src/main.py');
+  step('a change on disk is shown');
+
+  // Reload: the terminal is the same one, the unsaved text is back.
+  await typeAtEnd('# not saved yet');
+  await dirty(true);
+  await page.waitForTimeout(400); // the text goes to the browser's database shortly after the last key
+  await page.reload();
+  await ready();
+  await connected();
+  await open('src/main.py'); // which tab was in front is stored every few seconds only
+  await dirty(true);
+  await shown('# not saved yet');
+  await prints('Hello, you!');
+  await terminal();
+  await page.keyboard.type('echo $((x+2))-b\n');
+  await prints('22-b');
+  assert.doesNotMatch(await sh('cat /workspace/src/main.py'), /not saved/);
+  step('a reload keeps the terminal and the unsaved text');
+
+  // The server dies under unsaved text: typing goes on, and all of it arrives.
+  await outside('kill');
+  await typeAtEnd('\n# typed while the server was dead: ');
+  await banner('The server cannot be reached');
+  await page.keyboard.type('äöü🦊 0123456789');
+  await save(); // waits
+  await page.keyboard.type('\n# and after the save');
+  await shot('offline');
+  await outside('start');
+  await connected();
+  await noBanner();
+  await page.waitForFunction(() => true);
+  await save();
+  await dirty(false);
+  assert.match(
+    await sh('cat /workspace/src/main.py'),
+    /# not saved yet\n# typed while the server was dead: äöü🦊 0123456789\n# and after the save$/,
+  );
+  await terminal();
+  await page.keyboard.type('echo $((x+3))-c\n');
+  await prints('23-c');
+  step('a server that was killed is found again, with no character lost');
+
+  // Suspended under unsaved text: nothing wakes it but somebody who works.
+  await typeAtEnd('\n# before the suspend');
+  await dirty(true);
+  await outside('suspend');
+  await status('asleep');
+  await banner('is suspended');
+  await page.waitForTimeout(5000);
+  assert.equal(await outside('state'), 'SUSPENDED');
+  await shot('asleep');
+  await editor().focus();
+  await page.keyboard.type(', and after it');
+  await connected();
+  await noBanner();
+  await save();
+  await dirty(false);
+  assert.match(await sh('tail -1 /workspace/src/main.py'), /^# before the suspend, and after it$/);
+  await terminal();
+  await page.keyboard.type('echo $((x+4))-d\n');
+  await prints('24-d');
+  step('a suspended workspace wakes under the editor, and its shell goes on');
+
+  // A file that changed on disk is not overwritten, also with the same length.
+  await open('README.md');
+  await typeAtEnd('mine');
+  await sh("cd /workspace && sed 's/small/large/' README.md > r && cat r > README.md && rm r");
+  await save();
+  const notice = page.locator('.notifications-toasts .notification-list-item').first();
+  await notice.waitFor();
+  assert.match(await notice.textContent(), /content of the file is newer/);
+  assert.equal(await sh('cat /workspace/README.md'), '# Demo\n\nA large project.');
+  await shot('conflict');
+  await notice.getByRole('button', { name: 'Overwrite' }).click();
+  await dirty(false);
+  assert.equal(await sh('cat /workspace/README.md'), '# Demo\n\nA small project.\nmine');
+  step('a file that changed on disk is not overwritten unasked');
+
+  // Search, and quick open over 10,000 files.
+  await page.keyboard.press(`${MOD}+Shift+f`);
+  await page.waitForSelector('.search-view textarea');
+  await page.keyboard.type('NEEDLE of');
+  await page.waitForFunction(() => document.querySelector('.search-view')?.textContent.includes('1 result in 1 file'));
+  await shot('search');
+  await open('file-99-100.txt');
+  await shown('99 100');
+  await open('a 🦊.txt');
+  await shown('fox');
+  step('search and quick open find files among 10,000');
+  await page.keyboard.press(`${MOD}+Shift+e`);
+
+  // A second terminal beside the first; after a reload both are there.
+  await terminal();
+  await command('Terminal: Split Terminal');
+  await page.waitForFunction(() => document.querySelectorAll('.terminal-wrapper').length === 2);
+  await terminal();
+  await page.keyboard.type('y=7; echo split-$((y+1))\n');
+  await prints('split-8');
+  await page.waitForTimeout(800); // the arrangement is stored half a second later
+  await page.reload();
+  await ready();
+  await prints('split-8');
+  await prints('24-d');
+  await shot('split');
+  step('split terminals are found again');
+
+  await page.emulateMedia({ colorScheme: 'light' });
+  await page.waitForFunction(() => document.querySelector('.monaco-workbench')?.classList.contains('vs'));
+  await page.waitForTimeout(500);
+  await shot('light');
+  assert.deepEqual(complaints, []);
+} catch (e) {
+  await shot('failed');
+  console.error(e);
+  for (const c of complaints) console.error('page:', c);
+  process.exitCode = 1;
+} finally {
+  await browser.close();
+  process.stdin.destroy();
+}
