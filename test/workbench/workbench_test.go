@@ -44,7 +44,7 @@ func TestInBrowser(t *testing.T) {
 	s.Sh(t, "demo", project)
 	link := s.Must(t, "open", "demo")
 
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
 	pictures := os.Getenv("HOLT_PICTURES")
 	cmd := exec.CommandContext(ctx, "node", "test/workbench.mjs", link, chromium, pictures)

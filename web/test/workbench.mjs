@@ -25,7 +25,7 @@ const sh = async (script) => JSON.parse(await outside(`sh ${script}`));
 const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, colorScheme: 'dark' });
 await context.grantPermissions(['clipboard-read', 'clipboard-write']);
 const page = await context.newPage();
-page.setDefaultTimeout(30_000);
+page.setDefaultTimeout(60_000);
 page.on('pageerror', (e) => {
   // A search that is stopped, and a page that goes while it works, are told like this by the workbench.
   if (!/^Canceled/.test(e.message)) complaints.push(`${e.message}\n${e.stack}`);

@@ -1,7 +1,4 @@
 import { getService, ICommandService, initialize, ITextFileService } from '@codingame/monaco-vscode-api';
-// Tokens of the first file come while this is loaded, unless it is here already: an
-// edit in between leaves the workbench with states of another version, and it throws.
-import '@codingame/monaco-vscode-api/_virtual/main';
 import { URI } from '@codingame/monaco-vscode-api/vscode/vs/base/common/uri';
 import { ISearchService } from '@codingame/monaco-vscode-api/vscode/vs/workbench/services/search/common/search.service';
 import { SearchProviderType } from '@codingame/monaco-vscode-api/vscode/vs/workbench/services/search/common/search';
@@ -22,6 +19,7 @@ import { AgentFiles } from './files';
 import { AgentSearch } from './search';
 import { services } from './services';
 import { AgentTerminals } from './terminals';
+import './textmate';
 import './workers';
 
 /** Milliseconds after a change until unsaved text is in the browser's database. */
