@@ -156,12 +156,14 @@ func op[I, O any](rest *rest, method, path, id, summary string, handle func(cont
 			defer g.audit(r, who, id)
 		}
 		a, err := g.permit(ctx.Context(), who, need, ctx.Param("workspace"), ctx.Param("user"))
+		note(ctx.Context(), string(a.Workspace.ID), a.Workspace.Name, "")
 		if err != nil {
-			note(ctx.Context(), "", cmp.Or(ctx.Param("workspace"), ctx.Param("user"), ctx.Param("id")), "")
+			if a.Workspace.ID == "" {
+				note(ctx.Context(), "", cmp.Or(ctx.Param("workspace"), ctx.Param("user"), ctx.Param("id")), "")
+			}
 			writeProblem(w, r, err)
 			return
 		}
-		note(ctx.Context(), string(a.Workspace.ID), a.Workspace.Name, "")
 		next(huma.WithValue(ctx, keyAccess, a))
 	}}
 	for _, f := range more {

@@ -106,6 +106,6 @@ func (a *app) storeLogin(ctx context.Context, c *client.Client, l login) error {
 	if a.json {
 		return a.printJSON(me)
 	}
-	fmt.Fprintf(a.out, "logged in to %s as %s (%s)\n", l.URL, me.User, me.Scope)
+	fmt.Fprintf(a.out, "logged in to %s as %s (%s)\n", l.URL, me.Name, me.Scope)
 	return nil
 }

@@ -56,9 +56,9 @@ func newRoot(a *app) *cobra.Command {
 		&cobra.Group{ID: "admin", Title: "The server:"},
 	)
 	for group, makers := range map[string][]func(*app) *cobra.Command{
-		"life":  {newCreate, newList, newShow, newSuspend, newResume, newStop, newFork, newCheckpoint, newRollback, newSnapshot, newRemove, newOpen},
+		"life":  {newCreate, newList, newShow, newSuspend, newResume, newStop, newFork, newCheckpoint, newRollback, newSnapshot, newRemove, newOpen, newShare, newUnshare, newMembers},
 		"work":  {newExec, newTerminal, newCopy, newPort, newLogs},
-		"admin": {newImage, newToken, newLogin, newVersion},
+		"admin": {newImage, newToken, newUser, newAudit, newLogin, newVersion},
 	} {
 		for _, mk := range makers {
 			cmd := mk(a)

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/holt-ide/holt"
 	"github.com/holt-ide/holt/api"
+	"github.com/holt-ide/holt/meta"
 	"github.com/holt-ide/holt/test/stand"
 )
 
@@ -354,4 +356,101 @@ func TestTerminalDetaches(t *testing.T) {
 	}
 	attach("x=20; echo one-$((x+1))\r", "one-21")
 	attach("echo two-$((x+2))\r", "two-22") // the same shell
+}
+
+// Accounts, sharing and the audit log from the command line.
+func TestPeopleFromTheCommandLine(t *testing.T) {
+	s, env := server(t)
+	bob := s.Token(t, s.User(t, "bob", meta.RoleMember), meta.ScopeAdmin, "")
+	his := map[string]string{"HOLT_URL": s.URL, "HOLT_TOKEN": bob, "HOME": t.TempDir()}
+	ok(t, env, "create", "demo")
+	if got := call(t, his, "", "show", "demo"); got.code != exitNotFound || !strings.Contains(got.err, "there is no workspace") {
+		t.Errorf("a stranger's show: %+v", got)
+	}
+	if got := ok(t, env, "share", "demo", "bob"); !strings.Contains(got, "bob") || !strings.Contains(got, "viewer") || !strings.Contains(got, "owner") {
+		t.Errorf("share printed %q", got)
+	}
+	if got := ok(t, his, "ls"); !strings.Contains(got, "demo") {
+		t.Errorf("ls printed %q", got)
+	}
+	if got := call(t, his, "", "rm", "demo", "--force"); got.code != exitForbidden || !strings.Contains(got.err, "you are a viewer of demo") {
+		t.Errorf("a viewer's rm: %+v", got)
+	}
+	if got := call(t, his, "", "exec", "demo", "--", "true"); got.code != exitExecOwn || !strings.Contains(got.err, "this needs an editor") {
+		t.Errorf("a viewer's exec: %+v", got)
+	}
+	ok(t, env, "share", "demo", "bob", "--role", "editor")
+	ok(t, his, "exec", "demo", "--", "true")
+	if got := ok(t, env, "members", "demo", "--json"); !strings.Contains(got, `"role": "editor"`) {
+		t.Errorf("members printed %s", got)
+	}
+	if got := ok(t, env, "share", "demo", "--link"); !strings.HasPrefix(got, s.URL+"/invite?code=holti_") {
+		t.Errorf("share --link printed %q", got)
+	}
+	if got := call(t, env, "", "share", "demo"); got.code != exitUsage {
+		t.Errorf("share with nobody: %+v", got)
+	}
+	if got := call(t, env, "", "share", "demo", "nobody"); got.code != exitNotFound || !strings.Contains(got.err, `there is no user "nobody"`) {
+		t.Errorf("share with an unknown user: %+v", got)
+	}
+	ok(t, his, "unshare", "demo", "bob") // he leaves
+	if got := ok(t, his, "ls", "--json"); got != "[]\n" {
+		t.Errorf("after leaving he sees %s", got)
+	}
+
+	if got := ok(t, env, "user", "invite", "for Eve"); !strings.HasPrefix(got, s.URL+"/invite?code=") {
+		t.Errorf("invite printed %q", got)
+	}
+	if got := ok(t, env, "user", "invitations"); !strings.Contains(got, "for Eve") || !strings.Contains(got, "open") {
+		t.Errorf("invitations printed %q", got)
+	}
+	if got := call(t, his, "", "user", "ls"); got.code != exitForbidden || !strings.Contains(got.err, "only an admin") {
+		t.Errorf("a member's user ls: %+v", got)
+	}
+	if got := ok(t, env, "user", "disable", "bob"); got != "bob\tmember\tdisabled\n" {
+		t.Errorf("disable printed %q", got)
+	}
+	if got := call(t, his, "", "ls"); got.code != exitForbidden || !strings.Contains(got.err, "is disabled") {
+		t.Errorf("a disabled user's ls: %+v", got)
+	}
+	ok(t, env, "user", "enable", "bob")
+	if got := ok(t, env, "user", "role", "bob", "admin"); got != "bob\tadmin\tenabled\n" {
+		t.Errorf("role printed %q", got)
+	}
+	if got := ok(t, env, "user", "ls"); !strings.Contains(got, "bob") || !strings.Contains(got, "root") {
+		t.Errorf("user ls printed %q", got)
+	}
+	if got := ok(t, env, "user", "reset", "bob"); !strings.HasPrefix(got, s.URL+"/welcome?code=") {
+		t.Errorf("reset printed %q", got)
+	}
+	token := strings.TrimSpace(ok(t, env, "token", "create", "ci", "--workspace", "demo", "--expires", "1h"))
+	narrow := map[string]string{"HOLT_URL": s.URL, "HOLT_TOKEN": token, "HOME": t.TempDir()}
+	ok(t, narrow, "exec", "demo", "--", "true")
+	if got := call(t, narrow, "", "create", "other"); got.code != exitForbidden {
+		t.Errorf("a token for one workspace made another: %+v", got)
+	}
+	var entries []api.AuditEntry
+	if err := json.Unmarshal([]byte(ok(t, env, "audit", "--json", "--limit", "1000")), &entries); err != nil {
+		t.Fatal(err)
+	}
+	var acts []string
+	for _, e := range entries {
+		acts = append(acts, e.Actor+" "+e.Action+" "+e.Target+" "+e.Outcome)
+	}
+	for _, want := range []string{
+		"root create-workspace demo done", "bob delete-workspace demo refused", "root set-member demo done", "root create-share-link demo done",
+		"bob remove-member demo done", "root create-invitation for Eve done", "root update-user bob done", "root reset-password bob done", "root create-token ci done",
+		"root create-workspace  refused",
+	} {
+		if !slices.Contains(acts, want) {
+			t.Errorf("the audit log lacks %q: %q", want, acts)
+		}
+	}
+	if got := ok(t, env, "audit", "--action", "set-member", "--limit", "2"); strings.Count(got, "\n") != 3 || !strings.Contains(got, "with bob as editor") {
+		t.Errorf("audit printed %q", got)
+	}
+	ok(t, env, "user", "rm", "bob")
+	if got := call(t, env, "", "user", "rm", "root"); got.code != exitConflict || !strings.Contains(got.err, "last admin") {
+		t.Errorf("rm of the last admin: %+v", got)
+	}
 }

@@ -25,12 +25,18 @@ func newToken(a *app) *cobra.Command {
 func newTokenCreate(a *app) *cobra.Command {
 	var expires time.Duration
 	var readOnly bool
+	var scope, workspace string
 	cmd := &cobra.Command{
 		Use:   "create NAME",
 		Short: "Make a token and print it, once",
-		Args:  cobra.ExactArgs(1),
+		Long: `Make a token of yours and print it, once. Its scope is
+
+  read   look at workspaces, change and enter none
+  write  use, make and change workspaces
+  admin  everything that you may, people and rights included`,
+		Args: cobra.ExactArgs(1),
 		RunE: a.verb(func(ctx context.Context, c *client.Client, args []string) error {
-			req := api.CreateToken{Name: args[0], ExpiresInSeconds: int64(expires / time.Second)}
+			req := api.CreateToken{Name: args[0], ExpiresInSeconds: int64(expires / time.Second), Scope: scope, Workspace: workspace}
 			if readOnly {
 				req.Scope = "read"
 			}
@@ -47,30 +53,36 @@ func newTokenCreate(a *app) *cobra.Command {
 		}),
 	}
 	cmd.Flags().DurationVar(&expires, "expires", 0, "how long it works, such as 720h (default: for ever)")
-	cmd.Flags().BoolVar(&readOnly, "read-only", false, "it may look at everything and change nothing")
+	cmd.Flags().StringVar(&scope, "scope", "", "read, write or admin (default: admin; with --workspace: write)")
+	cmd.Flags().StringVar(&workspace, "workspace", "", "the only workspace that it opens")
+	cmd.Flags().BoolVar(&readOnly, "read-only", false, "short for --scope read")
+	cmd.MarkFlagsMutuallyExclusive("scope", "read-only")
 	return cmd
 }
 
 func newTokenList(a *app) *cobra.Command {
-	return &cobra.Command{
+	var everybody bool
+	cmd := &cobra.Command{
 		Use:   "ls",
-		Short: "List tokens",
+		Short: "List your tokens",
 		Args:  cobra.NoArgs,
 		RunE: a.verb(func(ctx context.Context, c *client.Client, _ []string) error {
-			all, err := c.Tokens(ctx, false)
+			all, err := c.Tokens(ctx, everybody)
 			if err != nil {
 				return err
 			}
 			if a.json {
 				return a.printJSON(append([]api.Token{}, all...))
 			}
-			return a.table("ID\tNAME\tSCOPE\tCREATED\tUSED\tSTATE", func(row func(...string)) {
+			return a.table("ID\tNAME\tUSER\tSCOPE\tCREATED\tUSED\tSTATE", func(row func(...string)) {
 				for _, t := range all {
-					row(t.ID, t.Name, t.Scope, ago(t.CreatedAt), ago(t.LastUsedAt), tokenState(t))
+					row(t.ID, t.Name, t.User, t.Scope, ago(t.CreatedAt), ago(t.LastUsedAt), tokenState(t))
 				}
 			})
 		}),
 	}
+	cmd.Flags().BoolVar(&everybody, "all", false, "those of all users; for admins")
+	return cmd
 }
 
 func tokenState(t api.Token) string {
@@ -87,9 +99,10 @@ func tokenState(t api.Token) string {
 
 func newTokenRemove(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use:   "rm ID",
-		Short: "Revoke a token",
-		Args:  cobra.ExactArgs(1),
+		Use:     "revoke ID",
+		Aliases: []string{"rm"},
+		Short:   "End a token at once",
+		Args:    cobra.ExactArgs(1),
 		RunE: a.verb(func(ctx context.Context, c *client.Client, args []string) error {
 			return c.RevokeToken(ctx, args[0])
 		}),
