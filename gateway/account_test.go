@@ -529,18 +529,26 @@ func TestEventsOfOthers(t *testing.T) {
 	if _, err := s.Client(t).Share(ctx, "shared", "bob", "viewer"); err != nil {
 		t.Fatal(err)
 	}
-	for {
-		mu.Lock()
-		ok := heard["shared shared"]
-		mu.Unlock()
-		if ok {
-			break
+	hears := func(what string) {
+		t.Helper()
+		for {
+			mu.Lock()
+			ok := heard[what]
+			mu.Unlock()
+			if ok {
+				return
+			}
+			if ctx.Err() != nil {
+				t.Fatalf("bob did not hear %q", what)
+			}
+			time.Sleep(10 * time.Millisecond)
 		}
-		if ctx.Err() != nil {
-			t.Fatal("bob did not hear that something was shared")
-		}
-		time.Sleep(10 * time.Millisecond)
 	}
+	hears("shared shared")
+	if err := s.Client(t).Unshare(ctx, "shared", "bob"); err != nil {
+		t.Fatal(err)
+	}
+	hears("shared unshared")
 	mu.Lock()
 	defer mu.Unlock()
 	for what := range heard {

@@ -123,7 +123,7 @@ func (g *Gateway) stream(a access, since int64) *huma.StreamResponse {
 		var wg sync.WaitGroup
 		defer wg.Wait()
 		defer release()
-		sees := g.sees(a)
+		sees := g.sees(ctx, a)
 		events := make(chan meta.Event, 64)
 		wg.Go(func() {
 			defer close(events)
@@ -154,7 +154,7 @@ func (g *Gateway) stream(a access, since int64) *huma.StreamResponse {
 const seatsLast = 2 * time.Second
 
 // sees returns what tells whether a reader of events may see a workspace.
-func (g *Gateway) sees(a access) func(context.Context, meta.Event) (bool, error) {
+func (g *Gateway) sees(ctx context.Context, a access) func(context.Context, meta.Event) (bool, error) {
 	if a.Workspace.ID != "" {
 		return func(_ context.Context, e meta.Event) (bool, error) { return e.Workspace == a.Workspace.ID, nil }
 	}
@@ -163,10 +163,19 @@ func (g *Gateway) sees(a access) func(context.Context, meta.Event) (bool, error)
 		at time.Time
 	}
 	known := map[holt.WorkspaceID]found{}
+	if shared, err := g.cfg.Members.ByUser(ctx, a.User); err == nil {
+		for _, m := range shared {
+			known[m.Workspace] = found{ok: true} // too old to be believed, and known to have been seen
+		}
+	}
 	return func(ctx context.Context, e meta.Event) (bool, error) {
 		id := e.Workspace
 		if e.Name == eventShared || e.Name == eventUnshared {
+			was := known[id].ok
 			delete(known, id) // it tells of this very change
+			if was && e.Name == eventUnshared {
+				return true, nil // who loses it hears so
+			}
 		}
 		if f, ok := known[id]; ok && time.Since(f.at) < seatsLast {
 			return f.ok, nil

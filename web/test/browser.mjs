@@ -46,7 +46,7 @@ async function type(page, line) {
 try {
   const stranger = await newPage();
   await stranger.goto(new URL('/', link).href);
-  await stranger.waitForSelector('#signed-out:not([hidden])');
+  await stranger.waitForURL(/\/login\?to=/);
   await shot(stranger, 'signed-out');
   await stranger.context().close();
 
@@ -124,7 +124,7 @@ try {
   await page.waitForFunction(() => document.getElementById('detail-name').textContent === 'demo-1');
   await state(page, 'running');
   await page.getByRole('button', { name: 'Delete', exact: true }).first().click();
-  await page.locator('#confirm button[value=yes]').click();
+  await page.keyboard.type('demo-1\n');
   await page.waitForFunction(() => document.querySelectorAll('#list li').length === 1);
 
   // Light, and the phone.

@@ -1,7 +1,9 @@
 import { nameFromGit, nameProblem } from '../core/name';
 import type { Store } from '../core/state';
 import { createWorkspace, ProblemError } from '../link/rest';
-import { byId, setText } from './dom';
+import { sentence } from './ask';
+import { images } from './calls';
+import { byId, el, setText } from './dom';
 
 /** The form that makes a workspace. */
 export class Create {
@@ -32,6 +34,37 @@ export class Create {
     setText(this.problem, '');
     this.dialog.showModal();
     this.name.focus();
+    void this.offer();
+  }
+
+  /** Offers the images that the server has. */
+  private async offer(): Promise<void> {
+    const image = byId<HTMLSelectElement>('create-image');
+    image.replaceChildren(el('option', { value: '', textContent: 'default' }));
+    try {
+      const names = (await images()).flatMap((i) => i.names ?? []).filter((n) => n !== 'default');
+      image.append(...names.sort().map((n) => el('option', { value: n, textContent: n })));
+    } catch {
+      // The default will do; what is wrong shows when the workspace is made.
+    }
+  }
+
+  /** What the form asks for beside the name. */
+  private rest(): Omit<Parameters<typeof createWorkspace>[0], 'name'> {
+    const text = (id: string): string => byId<HTMLInputElement | HTMLSelectElement>(id).value.trim();
+    const size = (id: string): number => Math.round(Number(text(id)) * 2 ** 30);
+    const limits = {
+      ...(text('create-cpus') ? { cpus: Number(text('create-cpus')) } : {}),
+      ...(text('create-memory') ? { memory_bytes: size('create-memory') } : {}),
+      ...(text('create-disk') ? { disk_bytes: size('create-disk') } : {}),
+    };
+    return {
+      ...(text('create-git') ? { git: text('create-git') } : {}),
+      ...(text('create-image') ? { image: text('create-image') } : {}),
+      ...(Object.keys(limits).length > 0 ? { limits } : {}),
+      ...(text('create-idle') ? { idle_after_seconds: Number(text('create-idle')) * 60 } : {}),
+      ...(text('create-egress') ? { egress: text('create-egress') } : {}),
+    };
   }
 
   /** Reports whether the name will do; while the user types, an empty one is no mistake yet. */
@@ -49,17 +82,19 @@ export class Create {
       return;
     }
     this.submit.disabled = true;
-    const git = this.git.value.trim();
     try {
-      const w = await createWorkspace({ name: this.name.value.trim(), ...(git ? { git } : {}) }, this.key);
+      const w = await createWorkspace({ name: this.name.value.trim(), ...this.rest() }, this.key);
       this.store.dispatch({ type: 'changed', workspace: w });
       this.dialog.close();
       location.hash = w.name;
     } catch (e) {
       this.key = randomKey();
-      setText(this.problem, (e as Error).message);
+      setText(this.problem, sentence((e as Error).message));
       if (e instanceof ProblemError && e.field === 'git') this.git.focus();
-      else this.name.focus();
+      else if (e instanceof ProblemError && e.field?.startsWith('limits')) {
+        const box = this.form.querySelector('details');
+        if (box) box.open = true;
+      } else this.name.focus();
     } finally {
       this.submit.disabled = false;
     }

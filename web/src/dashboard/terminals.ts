@@ -8,6 +8,8 @@ export class Terminals {
   private readonly tabs = byId('tabs');
   private readonly panel = byId('screens');
   private readonly open = new Map<string, { tab: HTMLElement; screen: TerminalScreen }>();
+  private readonly list = el('div', { role: 'tablist', className: 'tablist' });
+  private readonly ender = el('button', { className: 'close', textContent: '×', type: 'button' });
   private readonly adder = el('button', { className: 'add', textContent: '+', title: 'New terminal', type: 'button' });
   private shown = '';
   private listed = false;
@@ -19,7 +21,9 @@ export class Terminals {
   ) {
     this.adder.setAttribute('aria-label', 'New terminal');
     this.adder.addEventListener('click', () => void this.add());
-    this.tabs.replaceChildren(this.adder);
+    this.list.setAttribute('aria-label', 'Terminals');
+    this.ender.addEventListener('click', () => void this.end(this.shown));
+    this.tabs.replaceChildren(this.list, this.ender, this.adder);
     this.panel.replaceChildren();
     this.tabs.onkeydown = (e) => this.keys(e);
     this.show('main');
@@ -27,7 +31,7 @@ export class Terminals {
 
   update(w: Workspace): void {
     this.workspace = w;
-    if (w.state === 'RUNNING' && !this.listed) void this.list();
+    if (w.state === 'RUNNING' && !this.listed) void this.find();
     for (const o of this.open.values()) o.screen.reconsider();
   }
 
@@ -39,7 +43,7 @@ export class Terminals {
   }
 
   /** Shows the tabs of the terminals that live in the workspace already. */
-  private async list(): Promise<void> {
+  private async find(): Promise<void> {
     this.listed = true;
     try {
       for (const t of await terminals(this.workspace.id)) {
@@ -54,15 +58,10 @@ export class Terminals {
     const known = this.open.get(id);
     if (known) return known;
     const tab = el('button', { className: 'tab', textContent: id, type: 'button', role: 'tab' });
-    const close = el('button', { className: 'close', textContent: '×', title: `End ${id}`, type: 'button' });
-    close.setAttribute('aria-label', `End terminal ${id}`);
-    close.tabIndex = -1;
-    const item = el('span', { className: 'tab-item' }, tab, close);
     const screen = new TerminalScreen(this.workspace.id, id, this.store);
     screen.root.hidden = true;
     tab.addEventListener('click', () => this.show(id, true));
-    close.addEventListener('click', () => void this.end(id));
-    this.tabs.insertBefore(item, this.adder);
+    this.list.append(tab);
     this.panel.append(screen.root);
     const o = { tab, screen };
     this.open.set(id, o);
@@ -78,6 +77,8 @@ export class Terminals {
       o.tab.tabIndex = on ? 0 : -1;
     }
     this.shown = id;
+    this.ender.title = `End ${id}`;
+    this.ender.setAttribute('aria-label', `End terminal ${id}`);
     if (!fresh.screen.root.dataset.opened) {
       fresh.screen.root.dataset.opened = '1';
       fresh.screen.open(comesBack(this.workspace));
@@ -104,7 +105,7 @@ export class Terminals {
     const o = this.open.get(id);
     if (!o || this.disposed) return;
     o.screen.dispose();
-    o.tab.parentElement?.remove();
+    o.tab.remove();
     this.open.delete(id);
     if (this.shown === id) this.show(this.open.keys().next().value ?? 'main');
   }

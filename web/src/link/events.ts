@@ -46,7 +46,8 @@ export class Events {
 
   private happened(event: WorkspaceEvent): void {
     this.store.dispatch({ type: 'happened', event });
-    if (event.type === 'state') void this.ask(event.workspace_id);
+    const sharing = event.name === 'shared' || event.name === 'unshared';
+    if (event.type === 'state' || sharing) void this.ask(event.workspace_id);
   }
 
   /** Asks for the whole row, one question at a time per workspace. */

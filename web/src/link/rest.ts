@@ -20,7 +20,8 @@ export function whenSignedOut(f: () => void): void {
   onSignedOut = f;
 }
 
-async function call<T>(method: string, path: string, body?: unknown, headers: Record<string, string> = {}): Promise<T> {
+/** Sends one request to the server and returns its answer. */
+export async function call<T>(method: string, path: string, body?: unknown, headers: Record<string, string> = {}): Promise<T> {
   let resp: Response;
   const init: RequestInit = { method, headers, credentials: 'same-origin' };
   if (body !== undefined) {
