@@ -90,6 +90,25 @@ type CreateWorkspace struct {
 	Limits           *Limits `json:"limits,omitempty"`
 	Egress           string  `json:"egress,omitempty" doc:"internet (default) or none"`
 	IdleAfterSeconds *int64  `json:"idle_after_seconds,omitempty" doc:"0: never; absent: the server's default"`
+	Snapshot         string  `json:"snapshot,omitempty" doc:"ID of a snapshot in the store, to go on from with the image and limits that it had"`
+}
+
+// StoredSnapshot is one that the store has, of this server or another one.
+type StoredSnapshot struct {
+	ID          string    `json:"id"`
+	Workspace   string    `json:"workspace,omitempty" doc:"What its workspace was called"`
+	WorkspaceID string    `json:"workspace_id"`
+	Label       string    `json:"label,omitempty" doc:"Of the checkpoint that it is"`
+	Image       string    `json:"image,omitempty" doc:"Content hash of the image that it needs"`
+	Bytes       int64     `json:"bytes" doc:"Size of its files"`
+	StoredBytes int64     `json:"stored_bytes" doc:"Bytes that it added to the store"`
+	CreatedAt   time.Time `json:"created_at" doc:"When the machine was frozen"`
+	Damage      string    `json:"damage,omitempty" doc:"What was found damaged in it"`
+}
+
+// StoredSnapshotList is what the store has, latest first.
+type StoredSnapshotList struct {
+	Items []StoredSnapshot `json:"items"`
 }
 
 // ForkWorkspace asks for a copy of a workspace, its processes included.

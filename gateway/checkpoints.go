@@ -15,6 +15,7 @@ func (g *Gateway) registerCheckpoints(rest *rest) {
 	op(rest, "DELETE", path+"/{label}", "delete-checkpoint", "Remove a checkpoint", g.deleteCheckpoint)
 	op(rest, "POST", path+"/{label}/verify", "verify-checkpoint", "Read every byte of a checkpoint", g.verifyCheckpoint)
 	op(rest, "GET", "/workspaces/{workspace}/snapshots", "list-snapshots", "List the snapshots of a workspace and where they are", g.listSnapshots)
+	op(rest, "GET", "/stored-snapshots", "list-stored-snapshots", "List what the store has of your snapshots, those of other servers too", g.listStored)
 	op(rest, "POST", "/workspaces/{workspace}/rollback", "rollback-workspace", "Bring a workspace back to a checkpoint and let it run on from there", g.rollback)
 }
 
@@ -68,6 +69,24 @@ func (g *Gateway) listSnapshots(ctx context.Context, _ *Named) (*answer[api.Kept
 		out.Items = append(out.Items, toKept(s))
 	}
 	return &answer[api.KeptSnapshotList]{out}, nil
+}
+
+func (g *Gateway) listStored(ctx context.Context, _ *struct{}) (*answer[api.StoredSnapshotList], error) {
+	list, err := g.cfg.Workspaces.Stored(ctx, caller(ctx).User)
+	if err != nil {
+		return nil, err
+	}
+	out := api.StoredSnapshotList{Items: make([]api.StoredSnapshot, 0, len(list))}
+	for _, s := range list {
+		item := api.StoredSnapshot{
+			ID: string(s.ID), WorkspaceID: string(s.Workspace), Bytes: s.Bytes, StoredBytes: s.Stored, CreatedAt: s.CreatedAt, Damage: s.Damage,
+		}
+		if d := s.Describe; d != nil {
+			item.Workspace, item.Label, item.Image = d.Name, d.Label, string(d.Image)
+		}
+		out.Items = append(out.Items, item)
+	}
+	return &answer[api.StoredSnapshotList]{out}, nil
 }
 
 func (g *Gateway) deleteCheckpoint(ctx context.Context, in *Labelled) (*struct{}, error) {

@@ -109,7 +109,7 @@ func replay(r meta.Reply) (*createOutput, error) {
 }
 
 func (g *Gateway) createRequest(ctx context.Context, b api.CreateWorkspace) (CreateRequest, error) {
-	req := CreateRequest{Name: b.Name, Image: b.Image, Git: b.Git, Egress: holt.Egress(b.Egress), Owner: caller(ctx).User}
+	req := CreateRequest{Name: b.Name, Image: b.Image, Git: b.Git, Egress: holt.Egress(b.Egress), Owner: caller(ctx).User, Snapshot: holt.SnapshotID(b.Snapshot)}
 	if b.Limits != nil {
 		req.Limits = fromLimits(*b.Limits)
 	}

@@ -37,6 +37,7 @@ import (
 	"github.com/holt-ide/holt/gateway/portproxy"
 	"github.com/holt-ide/holt/meta"
 	guestwire "github.com/holt-ide/holt/wire/guest"
+	hostwire "github.com/holt-ide/holt/wire/host"
 )
 
 // Workspaces is the lifecycle of workspaces, as package workspace offers it.
@@ -62,6 +63,8 @@ type Workspaces interface {
 	// Line lists the snapshots of a workspace, the latest first, and why one of them
 	// is not durable yet, or "".
 	Line(ctx context.Context, nameOrID string) ([]KeptSnapshot, string, error)
+	// Stored lists what the store of snapshots has of an owner's.
+	Stored(ctx context.Context, owner holt.UserID) ([]hostwire.StoredSnapshot, error)
 	// Rollback asks for a workspace to go back to a checkpoint.
 	Rollback(ctx context.Context, nameOrID, label string) (meta.Workspace, error)
 	// Delete starts a removal. A running workspace without force is KindConflict.
@@ -88,6 +91,7 @@ type CreateRequest struct {
 	IdleAfter *time.Duration // nil: the default; 0: never
 	Egress    holt.Egress    // "": the default
 	Owner     holt.UserID
+	Snapshot  holt.SnapshotID // of the store, to go on from; or ""
 }
 
 // Node reaches the guest agents of running sandboxes.

@@ -30,7 +30,9 @@ func (n *Node) Resume(ctx context.Context, spec hostwire.Spec, snap holt.Snapsho
 		return holt.Errorf(holt.KindUnsupported, "snapshot %s was made by driver %s, this node has %s", snap, man.Driver, want)
 	}
 	if !n.tools.Has(man.Agent, agentName) {
-		return holt.Errorf(holt.KindUnsupported, "snapshot %s needs the guest agent %.12s, which is not on this machine any more", snap, man.Agent)
+		if err := n.fetchAgent(ctx, man); err != nil {
+			return err
+		}
 	}
 	if err := n.suits(man); err != nil {
 		return err

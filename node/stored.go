@@ -2,9 +2,12 @@ package node
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"sync"
 	"time"
@@ -213,13 +216,44 @@ func (n *Node) closeMount(mount *depot.Lazy) {
 	}
 }
 
+// fetchAgent installs the guest agent that a snapshot needs from the store.
+func (n *Node) fetchAgent(ctx context.Context, man *snapshot.Manifest) error {
+	lacks := holt.Errorf(holt.KindUnsupported, "snapshot %s needs the guest agent %.12s, which is not on this machine any more", man.ID, man.Agent)
+	f, err := os.CreateTemp("", "holt-agent-")
+	if err != nil {
+		return fmt.Errorf("fetch guest agent: %w", err)
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	sum := sha256.New()
+	if err := n.snapshots.Extra(ctx, man.ID, agentName, io.MultiWriter(f, sum)); holt.IsKind(err, holt.KindNotFound) {
+		return lacks
+	} else if err != nil {
+		return fmt.Errorf("fetch guest agent: %w", err)
+	}
+	if hex.EncodeToString(sum.Sum(nil)) != man.Agent {
+		return holt.Errorf(holt.KindUnsupported, "snapshot %s needs the guest agent %.12s, and the store has another one", man.ID, man.Agent)
+	}
+	if _, err := n.tools.Install(f.Name(), agentName); err != nil {
+		return err
+	}
+	n.log.Info("guest agent fetched from the store", "snapshot", man.ID, "agent", man.Agent)
+	return nil
+}
+
 // KeepSnapshot commits a snapshot to the store; see package workspace.
 func (n *Node) KeepSnapshot(ctx context.Context, k hostwire.Keep) (hostwire.Kept, error) {
 	body, err := json.Marshal(k.Describe)
 	if err != nil {
 		return hostwire.Kept{}, fmt.Errorf("encode description: %w", err)
 	}
-	kept, err := n.snapshots.Keep(ctx, k.Tenant, k.Snapshot, k.Parent, body)
+	add := depot.New{ID: k.Snapshot, Parent: k.Parent, Describe: body}
+	if man, err := n.snapshots.Get(k.Snapshot); err == nil && n.tools.Has(man.Agent, agentName) {
+		// The machine needs this very agent wherever it is resumed, which may be on a
+		// server that has only a later one.
+		add.Extra = map[string]string{agentName: n.tools.Path(man.Agent, agentName)}
+	}
+	kept, err := n.snapshots.Keep(ctx, k.Tenant, add)
 	return hostwire.Kept(kept), err
 }
 

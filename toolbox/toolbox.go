@@ -77,9 +77,10 @@ func (t Dir) Clean() error {
 // Path returns where the tool name with that hash is, if it is there.
 func (t Dir) Path(hash, name string) string { return filepath.Join(string(t), hash, name) }
 
-// Has reports whether the tool is there.
+// Has reports whether the tool is there. What is no hash names none: it may come from
+// another server.
 func (t Dir) Has(hash, name string) bool {
-	if len(hash) != sha256.Size*2 {
+	if b, err := hex.DecodeString(hash); err != nil || len(b) != sha256.Size {
 		return false
 	}
 	info, err := os.Stat(t.Path(hash, name))

@@ -14,6 +14,9 @@ import (
 // source as the source is now. The source keeps its state and its gate is held,
 // so that nothing else happens to it meanwhile.
 func (m *Manager) capture(ctx context.Context, w meta.Workspace) error {
+	if w.ForkedFrom == "" {
+		return m.fetch(ctx, w)
+	}
 	leave, err := m.gates.enter(ctx, w.ForkedFrom)
 	if err != nil {
 		return err

@@ -21,6 +21,10 @@ type CreateRequest struct {
 	IdleAfter *time.Duration // nil means the server's default, zero never
 	Egress    holt.Egress    // "" means the internet
 	Owner     holt.UserID
+
+	// Snapshot is one that the store has, perhaps of another server: the workspace
+	// goes on from it, with the image and limits that it had. "" means a fresh one.
+	Snapshot holt.SnapshotID
 }
 
 // Create checks the request, stores the workspace as QUEUED with the goal
@@ -28,6 +32,9 @@ type CreateRequest struct {
 // field, an unknown image has the error of [Images], a taken name is
 // [meta.ErrNameTaken].
 func (m *Manager) Create(ctx context.Context, r CreateRequest) (meta.Workspace, error) {
+	if r.Snapshot != "" {
+		return m.createFromStore(ctx, r)
+	}
 	if err := m.check(&r); err != nil {
 		return meta.Workspace{}, err
 	}
@@ -253,6 +260,8 @@ func reachable(w meta.Workspace, goal holt.Goal) error {
 		return holt.Errorf(holt.KindNotFound, "workspace %q is deleted", w.Name)
 	case w.State == holt.Deleting || w.Goal == holt.WantDeleted:
 		return conflict("%s is being deleted", w.Name)
+	case w.State == holt.Failed && w.PendingSnapshot != "" && w.ForkedFrom == "":
+		return conflict("%s could not be taken from the store and is empty: delete it and create it again", w.Name)
 	case w.State == holt.Failed && w.PendingSnapshot != "":
 		return conflict("%s could not be forked and is empty: delete it and fork again", w.Name)
 	case goal != holt.WantSuspended:

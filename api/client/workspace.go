@@ -64,6 +64,13 @@ func (c *Client) Snapshots(ctx context.Context, nameOrID string) (api.KeptSnapsh
 	return list, err
 }
 
+// Stored lists what the store has of the caller's snapshots, the latest first.
+func (c *Client) Stored(ctx context.Context) ([]api.StoredSnapshot, error) {
+	var list api.StoredSnapshotList
+	err := c.do(ctx, call{method: "GET", path: "/stored-snapshots", safe: true}, &list)
+	return list.Items, err
+}
+
 // Suspend asks for the machine to be frozen.
 func (c *Client) Suspend(ctx context.Context, nameOrID string) (api.Workspace, error) {
 	return c.verb(ctx, nameOrID, "suspend")

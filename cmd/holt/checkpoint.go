@@ -98,12 +98,40 @@ func refusal(ctx context.Context, c *client.Client, id string, seen []api.Event)
 func newSnapshot(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "snapshot",
-		Short: "List, verify and remove checkpoints",
+		Short: "List, verify and remove checkpoints, and list what the store has",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newSnapshotList(a), newSnapshotVerify(a), newSnapshotRemove(a))
+	cmd.AddCommand(newSnapshotList(a), newSnapshotVerify(a), newSnapshotRemove(a), newSnapshotStored(a))
 	return cmd
+}
+
+func newSnapshotStored(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "stored",
+		Short: "List what the store has, of other servers too",
+		Long: `List your snapshots in the store: of this server and of others that use the same
+store. Go on from one with holt create NAME --snapshot ID.`,
+		Args: cobra.NoArgs,
+		RunE: a.verb(func(ctx context.Context, c *client.Client, _ []string) error {
+			all, err := c.Stored(ctx)
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return a.printJSON(append([]api.StoredSnapshot{}, all...))
+			}
+			if len(all) == 0 {
+				a.notef("the store has no snapshot of yours yet")
+				return nil
+			}
+			return a.table("WORKSPACE\tLABEL\tSIZE\tADDED\tCREATED\tID\tDAMAGE", func(row func(...string)) {
+				for _, s := range all {
+					row(s.Workspace, s.Label, holt.FormatSize(s.Bytes), holt.FormatSize(s.StoredBytes), ago(s.CreatedAt), s.ID, s.Damage)
+				}
+			})
+		}),
+	}
 }
 
 func newSnapshotList(a *app) *cobra.Command {

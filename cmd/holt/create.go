@@ -19,7 +19,9 @@ func newCreate(a *app) *cobra.Command {
 		Long: `Make a workspace and wait until it runs.
 
 Sizes are numbers with k, m, g or t, such as 512m. What is not given is the
-server's default. With --git the repository is cloned into /workspace.`,
+server's default. With --git the repository is cloned into /workspace. With
+--snapshot it goes on from a snapshot of the store, perhaps another server's,
+with the image, limits and network that it had (see: holt snapshot stored).`,
 		Example: `  holt create demo --git https://example.org/project.git
   holt create big --cpus 4 --memory 8g --disk 20g --idle 2h`,
 		Args: cobra.ExactArgs(1),
@@ -45,21 +47,22 @@ server's default. With --git the repository is cloned into /workspace.`,
 	fl.Int64Var(&f.processes, "processes", 0, "processes and threads of the user")
 	fl.StringVar(&f.egress, "egress", "", "network it reaches: internet or none")
 	fl.StringVar(&f.idle, "idle", "", "suspend after this long without activity, such as 30m; 0: never")
+	fl.StringVar(&f.snapshot, "snapshot", "", "ID of a stored snapshot to go on from")
 	fl.BoolVar(&f.noWait, "no-wait", false, "return at once")
 	return cmd
 }
 
 // createFlags is the command line of create.
 type createFlags struct {
-	git, image, memory, disk, root, egress, idle string
-	cpus                                         float64
-	processes                                    int64
-	noWait                                       bool
+	git, image, memory, disk, root, egress, idle, snapshot string
+	cpus                                                   float64
+	processes                                              int64
+	noWait                                                 bool
 }
 
 // request checks what only the command line knows; the rest is the server's.
 func (f createFlags) request(name string) (api.CreateWorkspace, error) {
-	req := api.CreateWorkspace{Name: name, Image: f.image, Git: f.git, Egress: f.egress}
+	req := api.CreateWorkspace{Name: name, Image: f.image, Git: f.git, Egress: f.egress, Snapshot: f.snapshot}
 	lim := api.Limits{CPUs: f.cpus, Processes: f.processes}
 	for _, s := range []struct {
 		field, text string

@@ -170,6 +170,9 @@ func (m *Main) openNode(ctx context.Context, dir string, room imageRoom) (*node.
 	if err != nil {
 		return nil, fmt.Errorf("open sandbox driver: %w", err)
 	}
+	if err := m.cfg.store.checkPlace(dir); err != nil {
+		return nil, err
+	}
 	store, err := tryStore(ctx, m.cfg.store.connector(dir))
 	if err != nil {
 		return nil, err

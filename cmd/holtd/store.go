@@ -227,6 +227,36 @@ func tryStore(ctx context.Context, connect func(context.Context) (depot.Objects,
 	}, nil
 }
 
+// checkPlace refuses another store than the one that the data directory's snapshots
+// are in: what only that one has would be lost from sight, and what is thought to be
+// there would be removed here.
+func (c storeConfig) checkPlace(dataDir string) error {
+	where := c.at
+	if c.dir != "" {
+		abs, err := filepath.Abs(c.dir)
+		if err != nil {
+			return fmt.Errorf("locate store: %w", err)
+		}
+		where = abs
+	} else if where == "" {
+		where = "default"
+	}
+	path := filepath.Join(dataDir, "store-location")
+	body, err := os.ReadFile(path)
+	switch was := strings.TrimSpace(string(body)); {
+	case err == nil && was == where:
+		return nil
+	case err == nil && was != "none":
+		return holt.Errorf(holt.KindConflict, "the snapshots of data directory %s are in the store %q, not in %q: use that one with --store; or copy everything from there, and then remove %s", dataDir, was, where, path)
+	case err != nil && !os.IsNotExist(err):
+		return fmt.Errorf("read location of the store: %w", err)
+	}
+	if err := durable.WriteFile(path, []byte(where+"\n"), 0o600); err != nil {
+		return fmt.Errorf("write location of the store: %w", err)
+	}
+	return nil
+}
+
 // storeOwner names this server's unfinished writes in a store that others may share.
 func storeOwner(dataDir string) (string, error) {
 	path := filepath.Join(dataDir, "store-owner")

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
+	"os"
 	"slices"
 	"time"
 
@@ -25,11 +27,19 @@ type Kept struct {
 	Stored int64 // bytes that it added
 }
 
-// Keep commits a raw snapshot to the store, where parent is the one before it, or "",
-// and returns when everything that it refers to has been read back. Called again it
-// finishes or repeats what is left. describe goes into the store beside the snapshot.
-// KindCorrupt says that the raw files are damaged.
-func (d *Depot) Keep(ctx context.Context, name string, id, parent holt.SnapshotID, describe json.RawMessage) (Kept, error) {
+// New is a raw snapshot that is to be kept in the store.
+type New struct {
+	ID       holt.SnapshotID
+	Parent   holt.SnapshotID   // the one before it in the store, or ""
+	Describe json.RawMessage   // goes into the store beside it
+	Extra    map[string]string // files that go along, by the name that they have in the store; see [Depot.Extra]
+}
+
+// Keep commits a raw snapshot to a tenant's part of the store and returns when
+// everything that it refers to has been read back. Called again it finishes or
+// repeats what is left. KindCorrupt says that the raw files are damaged.
+func (d *Depot) Keep(ctx context.Context, name string, n New) (Kept, error) {
+	id := n.ID
 	m, err := d.Get(id)
 	if err != nil {
 		return Kept{}, err
@@ -44,7 +54,7 @@ func (d *Depot) Keep(ctx context.Context, name string, id, parent holt.SnapshotI
 		return Kept{}, d.noted(err)
 	}
 	if e == nil {
-		if e, err = d.commit(ctx, t, m, parent, describe); err != nil {
+		if e, err = d.commit(ctx, t, m, n); err != nil {
 			return Kept{}, d.noted(err)
 		}
 	}
@@ -89,17 +99,17 @@ func find(ctx context.Context, s *chunk.Store, id holt.SnapshotID) (*chunk.Entry
 	return nil, nil
 }
 
-func (d *Depot) commit(ctx context.Context, t *tenant, m *snapshot.Manifest, parent holt.SnapshotID, describe json.RawMessage) (*chunk.Entry, error) {
+func (d *Depot) commit(ctx context.Context, t *tenant, m *snapshot.Manifest, asked New) (*chunk.Entry, error) {
 	begin := time.Now()
-	n := chunk.New{ID: m.ID, Workspace: m.Workspace, Parent: parent, CreatedAt: m.CreatedAt, Meta: describe}
-	man, err := d.write(ctx, t.back, m, n)
+	n := chunk.New{ID: m.ID, Workspace: m.Workspace, Parent: asked.Parent, CreatedAt: m.CreatedAt, Meta: asked.Describe}
+	man, err := d.write(ctx, t.back, m, n, asked.Extra)
 	if holt.IsKind(err, holt.KindCorrupt) {
 		if verr := d.Store.Verify(ctx, m); verr != nil {
 			return nil, verr // the raw files are what is damaged
 		}
 		d.log.Warn("an older snapshot is damaged in the store, this one is written without its chunks", "snapshot", m.ID, "err", err)
 		n.Alone = true
-		man, err = d.write(ctx, t.back, m, n)
+		man, err = d.write(ctx, t.back, m, n, asked.Extra)
 	}
 	if err != nil {
 		return nil, err
@@ -110,7 +120,7 @@ func (d *Depot) commit(ctx context.Context, t *tenant, m *snapshot.Manifest, par
 	return &chunk.Entry{ID: man.ID, Bytes: man.Bytes(), Stored: s.Stored}, nil
 }
 
-func (d *Depot) write(ctx context.Context, s *chunk.Store, m *snapshot.Manifest, n chunk.New) (_ *chunk.Manifest, err error) {
+func (d *Depot) write(ctx context.Context, s *chunk.Store, m *snapshot.Manifest, n chunk.New, extra map[string]string) (_ *chunk.Manifest, err error) {
 	here, release := d.Raw(m.ID)
 	defer release()
 	if !here {
@@ -145,7 +155,55 @@ func (d *Depot) write(ctx context.Context, s *chunk.Store, m *snapshot.Manifest,
 			return nil, err
 		}
 	}
+	for _, as := range slices.Sorted(maps.Keys(extra)) {
+		if err := addFile(ctx, w, as, extra[as]); err != nil {
+			return nil, err
+		}
+	}
 	return w.Commit(ctx)
+}
+
+func addFile(ctx context.Context, w *chunk.Writer, as, path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", as, err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return fmt.Errorf("measure %s: %w", as, err)
+	}
+	return w.Add(ctx, as, f, info.Size())
+}
+
+// maxExtra bounds a file that went along.
+const maxExtra = 256 << 20
+
+// Extra writes a file that went along with a snapshot to dst. KindNotFound if there is
+// none of the name.
+func (d *Depot) Extra(ctx context.Context, id holt.SnapshotID, as string, dst io.Writer) error {
+	place, ok := d.Stored(id)
+	if !ok {
+		return holt.Errorf(holt.KindNotFound, "snapshot %s is not in the store", id)
+	}
+	t, err := d.tenant(ctx, place.Tenant)
+	if err != nil {
+		return d.noted(err)
+	}
+	v, err := t.front.View(ctx, id)
+	if err != nil {
+		return d.noted(err)
+	}
+	defer v.Close()
+	f, err := v.Open(as)
+	if err != nil {
+		return err
+	}
+	if f.Size() > maxExtra {
+		return holt.Errorf(holt.KindCorrupt, "%s in snapshot %s has %d bytes", as, id, f.Size())
+	}
+	_, err = io.Copy(dst, io.NewSectionReader(f, 0, f.Size()))
+	return d.noted(err)
 }
 
 // patient reads the raw files when nobody waits for this host.

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/holt-ide/holt/object/s3/s3test"
+	"github.com/holt-ide/holt/test/bins"
 	"github.com/holt-ide/holt/test/server"
 )
 
@@ -159,5 +161,84 @@ func TestRottenRawFilesComeFromTheStore(t *testing.T) {
 	}
 	if !strings.Contains(s.Log(), "going on from the store") {
 		t.Error("the damage was not noticed")
+	}
+}
+
+// holdScript fills 60 % of 256 MiB with random bytes: 58 MiB in each of two tmpfs, which
+// may have a quarter of the memory, and 38 MiB of text in a process that tells its
+// sum to who asks.
+const holdScript = `head -c 60817408 /dev/urandom >/dev/shm/r; head -c 60817408 /dev/urandom >/tmp/r
+setsid bash -c 'x=$(head -c 29884416 /dev/urandom | base64)
+while :; do
+	if [ -e /tmp/ask-x ]; then rm /tmp/ask-x; echo "$x" | sha256sum >/tmp/next-x; mv /tmp/next-x /tmp/answer-x; fi
+	sleep 0.05
+done' >/dev/null 2>&1 &`
+
+const hashScript = `rm -f /tmp/answer-x; touch /tmp/ask-x; while [ ! -e /tmp/answer-x ]; do sleep 0.05; done
+cat /tmp/answer-x; sha256sum </dev/shm/r; sha256sum </tmp/r`
+
+// A workspace whose memory is mostly random bytes goes from one server to another
+// through the bucket alone, again and again, and no bit of it changes.
+func TestMovesThroughTheBucket(t *testing.T) {
+	real := s3test.Start(t)
+	b := &bucket{Proxy: s3test.NewProxy(t, real.URL, nil)}
+	cfg := real.Config(t, b.URL)
+	rounds := 2
+	if os.Getenv("HOLT_SLOW") == "1" {
+		rounds = 20
+	}
+	var servers [2]*server.Server
+	for i := range servers {
+		// Different data directories, networks and caches; the one bucket is all
+		// that they share.
+		servers[i] = inBucket(t, b, cfg.Bucket, cfg.AccessKey, cfg.SecretKey, "--raw-copies", "1", "--network-range", fmt.Sprintf("10.%d.0.0/16", 223+i))
+		if i == 1 { // a later build of the agent: the machine's own goes with it
+			agent, err := os.ReadFile(bins.Path(t, "holt-guest"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			other := filepath.Join(t.TempDir(), "holt-guest")
+			if err := os.WriteFile(other, append(agent, "later"...), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			servers[i].Flags = append(servers[i].Flags, "--guest", other)
+		}
+		servers[i].Start(t)
+		servers[i].TinyImage(t)
+	}
+	s := servers[0]
+	s.Must(t, "create", "w0", "--image", "tiny", "--memory", "256m", "--disk", "256m")
+	s.Must(t, "exec", "w0", "--", "sh", "-c", remembers, "memo", "word")
+	s.Sh(t, "w0", holdScript)
+	sum := s.Sh(t, "w0", hashScript)
+	life := tell(t, s, "w0", "?")
+	s.Sh(t, "w0", "echo typed >/workspace/file")
+	for i := range rounds {
+		from, to := servers[i%2], servers[(i+1)%2]
+		was, name := fmt.Sprintf("w%d", i), fmt.Sprintf("w%d", i+1)
+		from.Must(t, "suspend", was)
+		k := from.AwaitDurable(t, was, 5*time.Minute)
+		if i == 0 { // the other server has never heard of it
+			if r := to.Holt(t, "show", was); r.Code == 0 {
+				t.Fatal("the servers share more than the bucket")
+			}
+			if list := to.Must(t, "snapshot", "stored"); !strings.Contains(list, k.ID) {
+				t.Errorf("the bucket's list on the other server:\n%s", list)
+			}
+		}
+		to.Must(t, "create", name, "--snapshot", k.ID)
+		if w := to.Show(t, name); w.Message != "" {
+			t.Fatalf("round %d: %s", i, w.Message)
+		}
+		from.Must(t, "rm", was)
+		if got := tell(t, to, name, "?"); got != life {
+			t.Fatalf("round %d: the process says %q, want %q", i, got, life)
+		}
+		if got := to.Sh(t, name, hashScript); got != sum {
+			t.Fatalf("round %d: memory %s, want %s", i, got, sum)
+		}
+		if got := to.Sh(t, name, "cat /workspace/file"); got != "typed" {
+			t.Fatalf("round %d: file %q", i, got)
+		}
 	}
 }
