@@ -215,8 +215,30 @@ func (m *Manager) forgetCheckpoint(ctx context.Context, id holt.SnapshotID) erro
 		return err
 	}
 	m.cfg.Fault("checkpoint-rm.after-write")
+	if err := m.dropFromLine(ctx, id); err != nil {
+		return err
+	}
 	defer m.wakeKeeper() // the store forgets it too
 	return m.cfg.Node.DiscardSnapshot(ctx, id)
+}
+
+// removedText marks a snapshot of the line that its owner removed: like a damaged one
+// it goes as soon as nothing names it, and is nothing to fall back on.
+const removedText = "removed"
+
+// dropFromLine takes a snapshot out of its workspace's line.
+func (m *Manager) dropFromLine(ctx context.Context, id holt.SnapshotID) error {
+	all, err := m.cfg.Store.Snapshots().All(ctx)
+	if err != nil {
+		return err
+	}
+	for _, s := range all {
+		if s.ID == id {
+			s.Damage = removedText
+			return m.cfg.Store.Snapshots().Put(ctx, s)
+		}
+	}
+	return nil
 }
 
 // forgetUnready removes the checkpoints that a crash left half made.

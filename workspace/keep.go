@@ -90,7 +90,7 @@ func planKeep(v keepView) (p keepPlan) {
 		case !ok:
 			p.forget = append(p.forget, s)
 		case named[s.ID]:
-			if s.Durable() {
+			if s.Durable() && s.ID == w.Snapshot { // checkpoints are kept beside the line
 				durable[s.Workspace]++
 			}
 		case s.Durable():
@@ -291,7 +291,20 @@ func (m *Manager) keepOne(ctx context.Context, j keepJob, line []meta.Snapshot) 
 	default:
 		return fmt.Errorf("keep snapshot %s of %s: %w", s.ID, w.Name, err)
 	}
-	// As it is called now, and only if it is there still.
+	// As it is called now, and only if nobody has removed it meanwhile: nothing is
+	// done with the workspace while that is decided.
+	leave, err := m.gates.enter(ctx, w.ID)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	line, err = m.cfg.Store.Snapshots().Of(ctx, w.ID)
+	if err != nil {
+		return fmt.Errorf("read snapshots: %w", err)
+	}
+	if i := slices.IndexFunc(line, func(o meta.Snapshot) bool { return o.ID == s.ID }); i < 0 || line[i].Damage == removedText {
+		return nil // what the store has of it goes with the next plan, or the next tidying
+	}
 	now, err := m.cfg.Store.Workspaces().Get(ctx, w.ID)
 	if err != nil {
 		return fmt.Errorf("read workspace: %w", err)

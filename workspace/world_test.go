@@ -23,7 +23,7 @@ type images struct{}
 
 func (images) Resolve(_ context.Context, ref string) (holt.ImageID, error) {
 	switch ref {
-	case "", "default":
+	case "", "default", "sha256-default":
 		return "sha256-default", nil
 	case "other":
 		return "sha256-other", nil
@@ -348,6 +348,17 @@ func (w *world) invariant() {
 			w.t.Fatalf("checkpoint %+v has the snapshot %+v\n%s", c, s, w.dump())
 		}
 		if !slices.ContainsFunc(w.rows(), func(r meta.Workspace) bool { return r.Snapshot == c.Snapshot }) {
+			snapshots--
+		}
+	}
+	line, err := w.store.Snapshots().All(w.ctx)
+	if err != nil {
+		w.t.Fatalf("snapshots: %v", err)
+	}
+	for _, s := range line {
+		named := slices.ContainsFunc(w.rows(), func(r meta.Workspace) bool { return r.Snapshot == s.ID }) ||
+			slices.ContainsFunc(checkpoints, func(c meta.Checkpoint) bool { return c.Snapshot == s.ID })
+		if slices.Contains(inv.Snapshots, s.ID) && !named {
 			snapshots--
 		}
 	}

@@ -122,16 +122,38 @@ func (m *Mount) Close() error {
 	m.cancel()
 	m.ahead.Wait()
 	err := m.view.Close()
-	if m.server.Unmount() == nil {
-		m.server.Wait()
+	var st unix.Stat_t
+	serr := unix.Stat(m.cfg.Dir, &st)
+	// Not by the server, which waits for the kernel without end.
+	if uerr := unix.Unmount(m.cfg.Dir, unix.UMOUNT_NOFOLLOW); errors.Is(uerr, unix.EBUSY) {
+		// Somebody has files open: the name goes now, the rest with the last of them.
+		if uerr := unix.Unmount(m.cfg.Dir, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); uerr != nil {
+			err = errors.Join(err, fmt.Errorf("unmount snapshot: %w", uerr))
+		}
 		return err
+	} else if uerr != nil {
+		return errors.Join(err, fmt.Errorf("unmount snapshot: %w", uerr))
 	}
-	// Somebody has files open: the name goes now, the rest with the last of them.
-	if uerr := unix.Unmount(m.cfg.Dir, unix.MNT_DETACH); uerr != nil {
-		err = errors.Join(err, fmt.Errorf("unmount snapshot: %w", uerr))
+	// A process that was started while it was mounted may have a mount namespace with
+	// a copy of it, and the kernel goes on talking to us for that one's sake.
+	ended := make(chan struct{})
+	go func() { m.server.Wait(); close(ended) }()
+	patience := time.NewTimer(endPatience)
+	defer patience.Stop()
+	select {
+	case <-ended:
+		return err
+	case <-patience.C:
 	}
+	if serr == nil {
+		serr = os.WriteFile(fmt.Sprintf("/sys/fs/fuse/connections/%d/abort", unix.Minor(st.Dev)), []byte("1"), 0)
+	}
+	m.cfg.Log.Info("a copy of a snapshot's mount lives on in another mount namespace", "dir", m.cfg.Dir, "abort", serr)
 	return err
 }
+
+// endPatience is how long the kernel may take to forget a mount.
+const endPatience = time.Second
 
 // Trace returns what has been read so far and what was given to read ahead.
 func (m *Mount) Trace() chunk.Trace {

@@ -336,6 +336,46 @@ func TestCloseWhileSomebodyReads(t *testing.T) {
 	}
 }
 
+// A copy of the mount in another mount namespace keeps nobody from closing it.
+func TestCloseWhileAnotherNamespaceHasIt(t *testing.T) {
+	f := setup(t)
+	m := f.mount(t, lazy.Config{})
+	cmd := exec.Command("unshare", "--mount", "--propagation", "private", "cat")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		in.Close()
+		if err := cmd.Wait(); err != nil {
+			t.Error(err)
+		}
+	}()
+	if _, err := fmt.Fprintln(in, "ready"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fmt.Fscanln(out, new(string)); err != nil { // it has its namespace
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- m.Close() }()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatal("close waits for the other namespace")
+	}
+}
+
 // The child serves a mount until it is killed.
 func TestMain(m *testing.M) {
 	dir := os.Getenv("LAZY_TEST_CHILD")

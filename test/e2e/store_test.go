@@ -242,3 +242,61 @@ func TestMovesThroughTheBucket(t *testing.T) {
 		}
 	}
 }
+
+// A machine whose memory stops arriving is ended: it never goes on with zeros in the
+// place of its memory.
+func TestMemoryThatDoesNotArrive(t *testing.T) {
+	s, b := withBucket(t, "--raw-copies", "1")
+	s.Start(t)
+	s.TinyImage(t)
+	s.Must(t, "create", "lab", "--image", "tiny", "--memory", "512m", "--disk", "256m")
+	sum := fill(t, s, "lab", "120000000")
+	s.Sh(t, "lab", "echo typed >/workspace/file")
+	s.Must(t, "suspend", "lab")
+	k := s.AwaitDurable(t, "lab", 2*time.Minute)
+	s.AwaitKept(t, "lab", time.Minute, func(k server.Kept) bool { return k.Current && slices.Equal(k.On, []string{"store"}) })
+	if err := os.RemoveAll(filepath.Join(s.Dir, "store-cache")); err != nil {
+		t.Fatal(err)
+	}
+	// After some segments no more are given out, so that the machine may be running
+	// already.
+	var left atomic.Int64
+	left.Store(20)
+	b.SetFault(func(r *http.Request) s3test.Fault {
+		if r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/segment/") && left.Add(-1) < 0 {
+			return s3test.Refuse
+		}
+		return s3test.None
+	})
+	r := s.Holt(t, "resume", "lab", "--no-wait")
+	if r.Code != 0 {
+		t.Fatal(r.Stderr)
+	}
+	// Either it never came up, and its snapshot is kept; or it came up, was ended, and
+	// went on from its files.
+	var w server.Workspace
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(100 * time.Millisecond) {
+		if w = s.Show(t, "lab"); strings.Contains(w.Message, "its snapshot is kept") || strings.Contains(w.Message, "started afresh") {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the workspace is %s: %q", w.State, w.Message)
+		}
+	}
+	t.Logf("%s: %s", w.State, w.Message)
+	b.SetFault(nil)
+	s.AwaitState(t, "lab", "RUNNING", 2*time.Minute)
+	if got := s.Sh(t, "lab", "cat /workspace/file"); got != "typed" {
+		t.Errorf("file %q", got)
+	}
+	if got := s.Sh(t, "lab", "if [ -e /dev/shm/r ]; then sha256sum </dev/shm/r; else echo gone; fi"); got != sum && got != "gone" {
+		t.Errorf("memory that nobody wrote: %s, want %s or none", got, sum)
+	} else if got == "gone" && !strings.Contains(w.Message, "started afresh") {
+		t.Errorf("the memory of a snapshot that was kept is gone")
+	}
+	// In any case the snapshot in the store is what it was.
+	s.Must(t, "rollback", "lab", k.ID)
+	if got := hash(t, s, "lab"); got != sum {
+		t.Errorf("memory from the store: %s, want %s", got, sum)
+	}
+}

@@ -175,7 +175,9 @@ func (s *Server) end(t testing.TB, sig syscall.Signal) {
 	select {
 	case <-s.exited:
 	case <-time.After(time.Minute):
-		t.Fatalf("holtd did not end after %v", sig)
+		_ = s.cmd.Process.Signal(unix.SIGQUIT) // says where it stands
+		<-s.exited
+		t.Fatalf("holtd did not end after %v:\n%s", sig, s.log.last(40000))
 	}
 }
 

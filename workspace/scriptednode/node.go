@@ -35,6 +35,8 @@ type Saved struct {
 	Files        string
 	MemoryBroken bool
 	FilesBroken  bool
+	Stored       bool // the store has it too
+	Evicted      bool // and nobody else
 }
 
 // Node is the scripted node. Its state survives the managers that use it, as
@@ -54,6 +56,7 @@ type Node struct {
 	faults    []string
 	calls     map[string]int
 	notices   chan hostwire.Notice
+	stored    map[holt.SnapshotID]*stored
 }
 
 // Script is called at the start of every call with the name of the method. An
@@ -69,6 +72,7 @@ func New() *Node {
 		Point: func(string) {}, machines: map[holt.SandboxID]*Machine{}, snapshots: map[holt.SnapshotID]*Saved{},
 		volumes: map[holt.WorkspaceID]string{}, busy: map[holt.WorkspaceID]string{}, activity: map[holt.SandboxID]hostwire.Activity{},
 		calls: map[string]int{}, notices: make(chan hostwire.Notice, 1024),
+		stored: map[holt.SnapshotID]*stored{},
 	}
 }
 
@@ -208,7 +212,7 @@ func (n *Node) Resume(ctx context.Context, spec hostwire.Spec, snap holt.Snapsho
 	}
 	defer leave()
 	n.locked(func() {
-		s := n.snapshots[snap]
+		s := n.find(snap)
 		switch {
 		case s == nil || !s.Complete:
 			err = holt.Errorf(holt.KindNotFound, "there is no snapshot %s", snap)
@@ -224,13 +228,13 @@ func (n *Node) Resume(ctx context.Context, spec hostwire.Spec, snap holt.Snapsho
 	n.Point("node.resume.verified")
 	n.locked(func() {
 		if m := n.machines[spec.Sandbox]; m == nil || !m.Alive {
-			n.volumes[spec.Workspace] = n.snapshots[snap].Files
+			n.volumes[spec.Workspace] = n.find(snap).Files
 		}
 	})
 	n.Point("node.resume.volume")
 	n.locked(func() {
 		if m := n.machines[spec.Sandbox]; m == nil || !m.Alive {
-			n.boot(spec, n.snapshots[snap].Memory)
+			n.boot(spec, n.find(snap).Memory)
 		}
 	})
 	n.Point("node.resume.restored")
@@ -272,12 +276,13 @@ func (n *Node) CopySnapshot(ctx context.Context, from, to holt.SnapshotID) (host
 		if done := n.snapshots[to]; done != nil && done.Complete {
 			return // by an earlier call
 		}
-		s := n.snapshots[from]
+		s := n.find(from)
 		if s == nil || !s.Complete {
 			err = holt.Errorf(holt.KindNotFound, "there is no snapshot %s", from)
 			return
 		}
 		c := *s
+		c.Stored, c.Evicted = false, false
 		n.snapshots[to] = &c
 	})
 	if err != nil {
@@ -321,7 +326,7 @@ func (n *Node) RestoreVolume(ctx context.Context, snap holt.SnapshotID, ws holt.
 	}
 	defer leave()
 	n.locked(func() {
-		s := n.snapshots[snap]
+		s := n.find(snap)
 		switch {
 		case s == nil || !s.Complete:
 			err = holt.Errorf(holt.KindNotFound, "there is no snapshot %s", snap)
@@ -350,7 +355,7 @@ func (n *Node) VerifySnapshot(ctx context.Context, snap holt.SnapshotID) error {
 	}
 	defer leave()
 	n.locked(func() {
-		switch s := n.snapshots[snap]; {
+		switch s := n.find(snap); {
 		case s == nil || !s.Complete:
 			err = holt.Errorf(holt.KindNotFound, "there is no snapshot %s", snap)
 		case s.MemoryBroken || s.FilesBroken:
@@ -405,6 +410,9 @@ func (n *Node) Inventory(ctx context.Context) (inv hostwire.Inventory, err error
 		for id, s := range n.snapshots {
 			if s.Complete {
 				inv.Snapshots = append(inv.Snapshots, id)
+			}
+			if s.Complete && s.Evicted {
+				inv.Evicted = append(inv.Evicted, id)
 			}
 		}
 		inv.Volumes = slices.Collect(maps.Keys(n.volumes))
