@@ -47,6 +47,8 @@ var rights = map[string]right{
 	"events":  {who: signedIn, scope: meta.ScopeRead, bound: true}, // each sees only those of workspaces that they may see
 
 	"list-images":  {who: signedIn, scope: meta.ScopeRead},
+
+	"list-stored-snapshots": {who: signedIn, scope: meta.ScopeRead}, // the caller's own
 	"build-image":  {who: admin, scope: meta.ScopeWrite},
 	"pull-image":   {who: admin, scope: meta.ScopeWrite},
 	"load-image":   {who: admin, scope: meta.ScopeWrite},

@@ -44,6 +44,7 @@ var people = []string{"admin", "owner", "editor", "viewer", "stranger", "nobody"
 // least that a token needs.
 var allowed = map[string]struct{ who, scope string }{
 	"version": {"yyyyyu", "read"}, "me": {"yyyyyu", "read"}, "events": {"yyyyyu", "read"},
+	"list-stored-snapshots": {"yyyyyu", "read"},
 	"list-images": {"yyyyyu", "read"}, "build-image": {"yffffu", "write"}, "pull-image": {"yffffu", "write"},
 	"load-image": {"yffffu", "write"}, "remove-image": {"yffffu", "write"},
 

@@ -98,6 +98,7 @@ func TestKeepsTheLastTwo(t *testing.T) {
 	if !slices.ContainsFunc(w.events("a"), func(e meta.Event) bool { return e.Name == "durable" && strings.Contains(e.Text, "is durable") }) {
 		t.Error("nobody is told that a snapshot is durable")
 	}
+	w.eventually("the oldest leaves the line", func() bool { return len(w.line("a")) == 2 })
 	line, trouble, err := w.m.Line(w.ctx, "a")
 	if err != nil || trouble != "" || len(line) != 2 || !line[0].Current || !line[0].InStore || !line[0].OnNode || line[1].Current || line[1].OnNode {
 		t.Errorf("line %+v, %q, %v", line, trouble, err)

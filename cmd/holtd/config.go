@@ -55,7 +55,7 @@ func parse(args []string, stderr io.Writer) (c config, err error) {
 	bin := siblings()
 	sizes := map[string]*string{}
 	size := func(name, def, usage string) { sizes[name] = fs.String(name, def, usage) }
-	fs.StringVar(&c.dataDir, "data-dir", "./data", "`directory` for everything the server keeps; snapshots can be resumed only while it keeps its path")
+	fs.StringVar(&c.dataDir, "data-dir", "./data", "`directory` for everything the server keeps")
 	fs.StringVar(&c.listen, "listen", "127.0.0.1:7070", "`address:port` to serve on; port 0 takes a free one")
 	fs.StringVar(&c.readyFile, "ready-file", "", "`file` that gets {\"url\",\"token\",\"pid\"} as JSON, mode 0600, once the server answers")
 	fs.StringVar(&c.publicURL, "public-url", "", "`URL` under which browsers reach the server (default http:// and the listening address)")

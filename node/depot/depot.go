@@ -139,6 +139,11 @@ func (d *Depot) tenant(ctx context.Context, name string) (*tenant, error) {
 	return t, nil
 }
 
+// pageSize is the size of chunks. A machine that goes on from a snapshot writes its
+// pages in a file again, but some pages more or less: larger chunks would begin at
+// other places then, and none would be found again. See docs/decisions/0009.
+const pageSize = 4 << 10
+
 func (d *Depot) open(ctx context.Context, name string) (*tenant, error) {
 	if d.objects == nil {
 		o, err := d.cfg.Connect(ctx)
@@ -147,7 +152,7 @@ func (d *Depot) open(ctx context.Context, name string) (*tenant, error) {
 		}
 		d.objects = &o
 	}
-	front := chunk.Config{Objects: d.objects.Store, Origin: d.objects.Origin, Tenant: name, Owner: d.cfg.Owner}
+	front := chunk.Config{Objects: d.objects.Store, Origin: d.objects.Origin, Tenant: name, Owner: d.cfg.Owner, ChunkSize: pageSize}
 	back := front
 	// What nobody waits for takes one core at most, and pauses for those who wait.
 	back.Workers, back.Uploads = 1, 2

@@ -231,6 +231,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/stored-snapshots": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List what the store has of your snapshots, those of other servers too */
+        get: operations["list-stored-snapshots"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/tokens": {
         parameters: {
             query?: never;
@@ -789,6 +806,8 @@ export interface components {
              * @example demo
              */
             name: string;
+            /** @description ID of a snapshot in the store, to go on from with the image and limits that it had */
+            snapshot?: string;
         };
         Event: {
             /** Format: date-time */
@@ -1184,6 +1203,36 @@ export interface components {
             /** @description State after */
             state: string;
             text?: string;
+        };
+        StoredSnapshot: {
+            /**
+             * Format: int64
+             * @description Size of its files
+             */
+            bytes: number;
+            /**
+             * Format: date-time
+             * @description When the machine was frozen
+             */
+            created_at: string;
+            /** @description What was found damaged in it */
+            damage?: string;
+            id: string;
+            /** @description Content hash of the image that it needs */
+            image?: string;
+            /** @description Of the checkpoint that it is */
+            label?: string;
+            /**
+             * Format: int64
+             * @description Bytes that it added to the store
+             */
+            stored_bytes: number;
+            /** @description What its workspace was called */
+            workspace?: string;
+            workspace_id: string;
+        };
+        StoredSnapshotList: {
+            items: components["schemas"]["StoredSnapshot"][] | null;
         };
         Token: {
             /** Format: date-time */
@@ -1928,6 +1977,35 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "list-stored-snapshots": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StoredSnapshotList"];
+                };
             };
             /** @description Error */
             default: {
