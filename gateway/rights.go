@@ -46,13 +46,13 @@ var rights = map[string]right{
 	"me":      {who: signedIn, scope: meta.ScopeRead, bound: true},
 	"events":  {who: signedIn, scope: meta.ScopeRead, bound: true}, // each sees only those of workspaces that they may see
 
-	"list-images":  {who: signedIn, scope: meta.ScopeRead},
+	"list-images": {who: signedIn, scope: meta.ScopeRead},
 
 	"list-stored-snapshots": {who: signedIn, scope: meta.ScopeRead}, // the caller's own
-	"build-image":  {who: admin, scope: meta.ScopeWrite},
-	"pull-image":   {who: admin, scope: meta.ScopeWrite},
-	"load-image":   {who: admin, scope: meta.ScopeWrite},
-	"remove-image": {who: admin, scope: meta.ScopeWrite},
+	"build-image":           {who: admin, scope: meta.ScopeWrite},
+	"pull-image":            {who: admin, scope: meta.ScopeWrite},
+	"load-image":            {who: admin, scope: meta.ScopeWrite},
+	"remove-image":          {who: admin, scope: meta.ScopeWrite},
 
 	// One's own account. Tokens and sessions of others are not found.
 	"set-password":  {who: signedIn, scope: meta.ScopeAdmin},

@@ -45,7 +45,7 @@ var people = []string{"admin", "owner", "editor", "viewer", "stranger", "nobody"
 var allowed = map[string]struct{ who, scope string }{
 	"version": {"yyyyyu", "read"}, "me": {"yyyyyu", "read"}, "events": {"yyyyyu", "read"},
 	"list-stored-snapshots": {"yyyyyu", "read"},
-	"list-images": {"yyyyyu", "read"}, "build-image": {"yffffu", "write"}, "pull-image": {"yffffu", "write"},
+	"list-images":           {"yyyyyu", "read"}, "build-image": {"yffffu", "write"}, "pull-image": {"yffffu", "write"},
 	"load-image": {"yffffu", "write"}, "remove-image": {"yffffu", "write"},
 
 	"set-password": {"yyyyyu", "admin"}, "create-login": {"yyyyyu", "admin"},
