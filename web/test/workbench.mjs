@@ -23,7 +23,6 @@ async function outside(line) {
 const sh = async (script) => JSON.parse(await outside(`sh ${script}`));
 
 const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, colorScheme: 'dark' });
-await context.grantPermissions(['clipboard-read', 'clipboard-write']);
 const page = await context.newPage();
 page.setDefaultTimeout(60_000);
 page.on('pageerror', (e) => {
@@ -77,7 +76,7 @@ const shown = (text) =>
     text,
   );
 
-/** The text of the terminal that is shown, through the browser's clipboard: it is drawn on a canvas. */
+/** The text of the terminal in front. The project's settings have it drawn as elements, not on a canvas. */
 async function screen() {
   return page.evaluate(() => [...document.querySelectorAll('.terminal-wrapper.active .xterm-rows')].map((r) => r.textContent).join('\n'));
 }
@@ -169,7 +168,6 @@ try {
   await outside('start');
   await connected();
   await noBanner();
-  await page.waitForFunction(() => true);
   await save();
   await dirty(false);
   assert.match(
@@ -244,6 +242,29 @@ try {
   await prints('24-d');
   await shot('split');
   step('split terminals are found again');
+
+  // The Run button, a target of the Makefile, and a server whose port opens on an origin of its own.
+  await open('src/main.py');
+  await page.locator('.editor-actions .codicon-play').click();
+  await prints('Hello, world!');
+  await command('Run a Script or Target…');
+  await page.waitForFunction(() => document.querySelector('.quick-input-list')?.textContent.includes('python3') || document.querySelector('.quick-input-list')?.textContent.includes('npm run greet'));
+  await shot('run');
+  await page.keyboard.type('npm run greet');
+  await page.keyboard.press('Enter');
+  await prints('Hello, npm!');
+  await terminal();
+  await page.keyboard.type('mkdir -p site && echo "<h1>from demo</h1>" > site/index.html; python3 -m http.server -d site 8123 &\n');
+  await command('Ports: Focus on Ports View');
+  const port = page.locator('.holt-ports a', { hasText: '8123' });
+  await port.waitFor();
+  await shot('ports');
+  const [site] = await Promise.all([context.waitForEvent('page'), port.click()]);
+  await site.waitForSelector('h1');
+  assert.equal(await site.locator('h1').textContent(), 'from demo');
+  assert.notEqual(new URL(site.url()).origin, new URL(link).origin);
+  await site.close();
+  step('a file, a script and a server run');
 
   await page.emulateMedia({ colorScheme: 'light' });
   await page.waitForFunction(() => document.querySelector('.monaco-workbench')?.classList.contains('vs'));

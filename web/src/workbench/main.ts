@@ -16,6 +16,8 @@ import type { Workspace } from '../core/state';
 import type { MuxLink } from '../link/mux';
 import { showConnection } from './connection';
 import { AgentFiles } from './files';
+import { registerPorts } from './ports';
+import { registerRun } from './run';
 import { AgentSearch } from './search';
 import { services } from './services';
 import { AgentTerminals } from './terminals';
@@ -53,6 +55,8 @@ export async function start(workspace: Workspace, link: MuxLink): Promise<void> 
   await initUserConfiguration('{}\n');
   Object.assign(WorkingCopyBackupTracker, { DEFAULT_BACKUP_SCHEDULE_DELAYS: { default: BACKUP_DELAY, delayed: BACKUP_DELAY } });
 
+  registerPorts(link);
+  registerRun(folder);
   const container = document.createElement('div');
   container.id = 'workbench';
   document.body.append(container);
