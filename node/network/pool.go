@@ -15,6 +15,7 @@ import (
 	"sync"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/holt-ide/holt"
 	"github.com/holt-ide/holt/fault"
@@ -187,19 +188,22 @@ func (p *Pool) make() (Slot, error) {
 	return Slot{}, holt.Errorf(holt.KindLimit, "all %d network slots of this host are in use", most)
 }
 
-// claim takes a number for this owner. The file gets its name together with its
-// content, so that no crash leaves a claim without an owner.
+// claim takes a number for this owner. The file gets its name when it has its
+// content, so that no crash leaves a claim without an owner, nor anything else.
 func (p *Pool) claim(s Slot) error {
-	f, err := os.CreateTemp(claimDir, ".claim-*")
+	fd, err := unix.Open(claimDir, unix.O_TMPFILE|unix.O_WRONLY|unix.O_CLOEXEC, 0o600)
 	if err != nil {
+		return &os.PathError{Op: "open", Path: claimDir, Err: err}
+	}
+	f := os.NewFile(uintptr(fd), claimDir)
+	defer f.Close()
+	if _, err := f.WriteString(p.cfg.Owner + "\n" + s.Tag); err != nil {
 		return err
 	}
-	defer os.Remove(f.Name())
-	_, err = f.WriteString(p.cfg.Owner + "\n" + s.Tag)
-	if err := errors.Join(err, f.Close()); err != nil {
-		return err
+	if err := unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", fd), unix.AT_FDCWD, claim(s.Number), unix.AT_SYMLINK_FOLLOW); err != nil {
+		return &os.LinkError{Op: "link", Old: claimDir, New: claim(s.Number), Err: err}
 	}
-	return os.Link(f.Name(), claim(s.Number))
+	return nil
 }
 
 // reclaim destroys every slot of this owner that is not in keep.
