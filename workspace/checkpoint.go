@@ -211,13 +211,15 @@ func (m *Manager) inLine(ctx context.Context, w meta.Workspace, name string) (me
 // forgetCheckpoint removes a checkpoint's row and then its snapshot. A crash
 // between leaves garbage, which is collected.
 func (m *Manager) forgetCheckpoint(ctx context.Context, id holt.SnapshotID) error {
+	// First the line, or the keeper would take what has no name any more for one of
+	// the last states, and forget another one for it.
+	if err := m.dropFromLine(ctx, id); err != nil {
+		return err
+	}
 	if err := m.cfg.Store.Checkpoints().Remove(ctx, id); err != nil {
 		return err
 	}
 	m.cfg.Fault("checkpoint-rm.after-write")
-	if err := m.dropFromLine(ctx, id); err != nil {
-		return err
-	}
 	defer m.wakeKeeper() // the store forgets it too
 	return m.cfg.Node.DiscardSnapshot(ctx, id)
 }

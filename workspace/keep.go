@@ -229,6 +229,18 @@ func (m *Manager) keepRound(ctx context.Context) (next time.Time, err error) {
 		return next, err
 	}
 	p := planKeep(v)
+	if len(p.forget) > 0 {
+		// The rows were read one after the other, and somebody may have removed a
+		// checkpoint in between: only what a second look finds too is given up.
+		again, err := m.keepView(ctx)
+		if err != nil {
+			return next, err
+		}
+		sure := planKeep(again).forget
+		p.forget = slices.DeleteFunc(p.forget, func(s meta.Snapshot) bool {
+			return !slices.ContainsFunc(sure, func(o meta.Snapshot) bool { return o.ID == s.ID })
+		})
+	}
 	for _, s := range p.forget { // what is here goes, wherever the store is
 		m.cfg.Fault("forget.before")
 		if err := m.cfg.Node.DiscardSnapshot(ctx, s.ID); err != nil {

@@ -319,7 +319,10 @@ func TestKilledWhileKeeping(t *testing.T) {
 	if len(points) < 8 {
 		t.Fatalf("points %v", points)
 	}
-	for _, p := range points {
+	for i, p := range points {
+		if underRace && i%5 != 0 {
+			continue
+		}
 		t.Run(p, func(t *testing.T) {
 			w := prepare(t)
 			w.arm(p)
