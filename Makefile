@@ -46,9 +46,10 @@ deps: ## install what is missing on this machine (apt-get, as root)
 	@scripts/deps
 
 .PHONY: deps-test
-deps-test: ## what the tests need beside that: PostgreSQL, a browser and Yjs
+deps-test: ## what the tests need beside that: PostgreSQL, a browser, Yjs and an identity provider
 	@scripts/deps test
 	@scripts/npm-cache ydoc/difftest >/dev/null
+	@scripts/npm-cache test/oidc >/dev/null
 
 .PHONY: build
 build: web-build bin/runsc ## bin/holtd bin/holt bin/holt-guest bin/runsc and the web files

@@ -34,6 +34,7 @@ import (
 	"github.com/holt-ide/holt"
 	"github.com/holt-ide/holt/api"
 	"github.com/holt-ide/holt/auth"
+	"github.com/holt-ide/holt/auth/oidc"
 	"github.com/holt-ide/holt/gateway/portproxy"
 	"github.com/holt-ide/holt/meta"
 	guestwire "github.com/holt-ide/holt/wire/guest"
@@ -137,6 +138,12 @@ type Config struct {
 	// they outlive a restart. Empty means a random one.
 	CookieKey []byte
 
+	// Identity is an identity provider that people may sign in with; nil means
+	// none. Who has no account yet gets one if their checked address is in one of
+	// IdentityDomains, or with an invitation.
+	Identity        *oidc.Provider
+	IdentityDomains []string
+
 	// TrustedProxies are the addresses of proxies in front whose X-Forwarded-For
 	// tells where a request comes from.
 	TrustedProxies []netip.Prefix
@@ -222,6 +229,8 @@ func (g *Gateway) routes() *http.ServeMux {
 	g.handle(mux, "GET /login", "login-page", g.showLoginPage)
 	g.handle(mux, "POST /login", "login", g.login)
 	g.handle(mux, "GET /login.js", "login-script", loginScript)
+	g.handle(mux, "GET "+externalPath, "external", g.startExternal)
+	g.handle(mux, "GET "+externalCallback, "external", g.finishExternal)
 	g.handle(mux, "POST /logout", "logout", g.logout)
 	g.handle(mux, "GET /welcome", "welcome-page", g.showWelcome)
 	g.handle(mux, "POST /welcome", "welcome", g.welcome)

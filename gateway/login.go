@@ -182,9 +182,3 @@ func (g *Gateway) portAuth(w http.ResponseWriter, r *http.Request) {
 		writeProblem(w, r, err)
 	}
 }
-
-// providers returns the ways to sign in beside a password.
-func (g *Gateway) providers(string) []provider { return nil }
-
-// invited returns the ways to accept an invitation beside a password.
-func (g *Gateway) invited(string) []provider { return nil }

@@ -128,7 +128,8 @@ var rights = map[string]right{
 
 	// Pages and what they post. Each is a way to sign in, or shows nothing of anybody.
 	"health": {who: anyone}, "openapi": {who: anyone}, "pages": {who: anyone}, "login-page": {who: anyone}, "login": {who: anyone}, "login-script": {who: anyone},
-	"logout": {who: anyone}, "welcome-page": {who: anyone}, "welcome": {who: anyone}, "invite-page": {who: anyone}, "invite": {who: anyone},
+	"external": {who: anyone}, // begins and ends a login at an identity provider
+	"logout":   {who: anyone}, "welcome-page": {who: anyone}, "welcome": {who: anyone}, "invite-page": {who: anyone}, "invite": {who: anyone},
 	"no-route":  {who: anyone}, // says that there is none
 	"guest":     {who: anyone}, // finds the guest's route, which has a right of its own
 	"port-auth": {who: anyone}, // asks for port-view

@@ -80,7 +80,7 @@ var allowed = map[string]struct{ who, scope string }{
 	// These answer with a page that says what is missing, never with 404.
 	"login": {"ffffff", ""}, "logout": {"ffffff", ""}, "welcome": {"ffffff", ""}, "invite": {"ffffff", ""},
 	"welcome-page": {"uuuuuu", ""}, "invite-page": {"uuuuuu", ""}, "port-auth": {"uuuuuu", ""},
-	"guest": {"nnnnnn", ""}, "no-route": {"nnnnnn", ""},
+	"guest": {"nnnnnn", ""}, "external": {"nnnnnn", ""}, "no-route": {"nnnnnn", ""},
 }
 
 // Every route that there is, against every kind of caller and every scope of

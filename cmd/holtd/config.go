@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/holt-ide/holt"
+	"github.com/holt-ide/holt/auth/oidc"
 )
 
 // config is everything that flags decide.
@@ -27,6 +29,9 @@ type config struct {
 	portDomain string
 
 	trustedProxies []netip.Prefix
+
+	oidc        oidc.Config // no Issuer: none
+	oidcDomains []string
 
 	runsc, agent string
 	imageCache   string
@@ -61,6 +66,11 @@ func parse(args []string, stderr io.Writer) (c config, err error) {
 	fs.StringVar(&c.publicURL, "public-url", "", "`URL` under which browsers reach the server (default http:// and the listening address)")
 	fs.StringVar(&c.portDomain, "port-domain", "localhost", "`domain` of forwarded ports: PORT--NAME.DOMAIN")
 	proxies := fs.String("trusted-proxies", "", "comma-separated `prefixes` of proxies in front whose X-Forwarded-For is believed, such as 127.0.0.1/32")
+	fs.StringVar(&c.oidc.Issuer, "oidc-issuer", "", "`URL` of an OpenID Connect provider that people may sign in with; register URL/login/oidc/callback there")
+	fs.StringVar(&c.oidc.ClientID, "oidc-client-id", "", "`ID` that the provider has given to this server")
+	secretFile := fs.String("oidc-client-secret-file", "", "`file` with the secret that the provider has given to this server")
+	fs.StringVar(&c.oidc.Name, "oidc-name", "", "`name` of the provider on the login page (default single sign-on)")
+	domains := fs.String("oidc-domains", "", "comma-separated `domains` whose checked e-mail addresses get an account by themselves; others need an invitation")
 	fs.StringVar(&c.runsc, "runsc", filepath.Join(bin, "runsc"), "`path` of the sandbox runtime")
 	fs.StringVar(&c.agent, "guest", filepath.Join(bin, "holt-guest"), "`path` of the guest agent")
 	fs.StringVar(&c.imageCache, "image-cache", "", "`directory` of built images shared between data directories (default from HOLT_CACHE)")
@@ -123,7 +133,39 @@ func parse(args []string, stderr io.Writer) (c config, err error) {
 	if err := c.proxies(*proxies); err != nil {
 		return c, err
 	}
+	if err := c.identity(*secretFile, *domains); err != nil {
+		return c, err
+	}
 	return c, c.network(*network, *resolvers)
+}
+
+func (c *config) identity(secretFile, domains string) error {
+	if c.oidc.Issuer == "" {
+		if c.oidc.ClientID != "" || secretFile != "" || domains != "" {
+			return holt.Invalid("oidc-issuer", "--oidc-issuer is missing: the other --oidc flags need it")
+		}
+		return nil
+	}
+	u, err := url.Parse(c.oidc.Issuer)
+	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+		return holt.Invalidf("oidc-issuer", "--oidc-issuer %q is not a URL such as https://id.example.org", c.oidc.Issuer)
+	}
+	if c.oidc.ClientID == "" {
+		return holt.Invalid("oidc-client-id", "--oidc-issuer needs --oidc-client-id")
+	}
+	if secretFile != "" {
+		text, err := os.ReadFile(secretFile)
+		if err != nil {
+			return fmt.Errorf("read --oidc-client-secret-file: %w", err)
+		}
+		c.oidc.ClientSecret = strings.TrimSpace(string(text))
+	}
+	for d := range strings.SplitSeq(domains, ",") {
+		if d = strings.TrimSpace(d); d != "" {
+			c.oidcDomains = append(c.oidcDomains, d)
+		}
+	}
+	return nil
 }
 
 func (c *config) proxies(text string) error {

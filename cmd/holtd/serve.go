@@ -16,6 +16,7 @@ import (
 
 	"github.com/holt-ide/holt"
 	"github.com/holt-ide/holt/auth"
+	"github.com/holt-ide/holt/auth/oidc"
 	"github.com/holt-ide/holt/durable"
 	"github.com/holt-ide/holt/gateway"
 	"github.com/holt-ide/holt/image"
@@ -153,7 +154,12 @@ func (m *Main) build(ctx context.Context, url string) (*gateway.Gateway, sign, e
 	if err != nil {
 		return nil, sign{}, err
 	}
+	var identity *oidc.Provider
+	if cfg.oidc.Issuer != "" {
+		identity = oidc.New(cfg.oidc)
+	}
 	g, err := gateway.New(gateway.Config{
+		Identity: identity, IdentityDomains: cfg.oidcDomains,
 		Workspaces: door{lifecycle}, Events: store.Events(), Idempotency: store.Idempotency(), Auth: people,
 		Members: store.Members(), Audit: store.Audit(), TrustedProxies: cfg.trustedProxies,
 		Node: machines, Images: room, PublicURL: url, PortDomain: cfg.portDomain, CookieKey: key,
