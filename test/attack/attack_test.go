@@ -32,7 +32,7 @@ var attacks = []attack{
 		named:  []string{"cpu-limit"}, survives: true, own: true,
 	},
 	{
-		name:   "fork bomb",
+		name: "fork bomb",
 		// bash tries again 1, 3, 7 and 15 s after a fork that was refused. The end comes
 		// between two of those waves: what is being forked while a group is killed lives on.
 		script: `timeout -s KILL 6 bash -c 'b() { b | b & }; b; sleep 60' >/dev/null 2>&1`,
