@@ -33,9 +33,9 @@ var attacks = []attack{
 	},
 	{
 		name: "fork bomb",
-		// bash tries again 1, 3, 7 and 15 s after a fork that was refused. The end comes
-		// between two of those waves: what is being forked while a group is killed lives on.
-		script: `timeout -s KILL 6 bash -c 'b() { b | b & }; b; sleep 60' >/dev/null 2>&1`,
+		// What is being forked while its group is killed lives on, and bash tries a
+		// refused fork again for 15 s: such a child ends by itself.
+		script: `timeout -s KILL 8 bash -c 'b() { [ $SECONDS -lt 8 ] || exit; b | b & }; b; sleep 60' >/dev/null 2>&1`,
 		named:  []string{"process-limit"}, survives: true,
 	},
 	{
