@@ -11,6 +11,7 @@ import (
 
 	"github.com/holt-ide/holt"
 	"github.com/holt-ide/holt/fault"
+	"github.com/holt-ide/holt/sandbox"
 	"github.com/holt-ide/holt/snapshot"
 	hostwire "github.com/holt-ide/holt/wire/host"
 )
@@ -56,6 +57,9 @@ func (m *machine) freeze(ctx context.Context, draft *snapshot.Draft, keep bool) 
 	}
 	if err := m.node.makeSpace(stats.Memory + 16*holt.MiB); err != nil {
 		return nil, err
+	}
+	if r, ok := m.sb.(sandbox.Readier); ok {
+		r.Ready()
 	}
 	// Flush while the machine still runs, so that little is left for the pause.
 	if err := m.node.volumes.Sync(r.Workspace); err != nil {

@@ -130,6 +130,13 @@ type Observer interface {
 	Refusals() <-chan Refusal
 }
 
+// Readier is implemented by sandboxes that can do the slow part of a pause ahead.
+type Readier interface {
+	// Ready tells that Pause and Checkpoint will be called in a moment. It returns
+	// at once, and changes nothing but how long those take. Resume and Close undo it.
+	Ready()
+}
+
 // Refusal is one thing that the sandbox's kernel refused.
 type Refusal struct {
 	// Probe names what was tried, from a set that the driver knows beforehand:

@@ -39,11 +39,15 @@ type machine struct {
 	// mu serialises pause, resume, checkpoint, close and [machine.traceAgain].
 	mu     sync.Mutex
 	closed bool
+
+	attendant  *attendant     // nil when there is nothing to wait for
+	attendants sync.WaitGroup // those whose process has not ended
 }
 
 var (
 	_ sandbox.Sandbox  = (*machine)(nil)
 	_ sandbox.Observer = (*machine)(nil)
+	_ sandbox.Readier  = (*machine)(nil)
 )
 
 // Spec implements [sandbox.Sandbox].
@@ -92,27 +96,40 @@ func (m *machine) Dial(ctx context.Context) (net.Conn, error) {
 	return dialIn(ctx, m.spec.Network.Gateway, m.spec.Network.Agent)
 }
 
+// Ready implements [sandbox.Readier].
+func (m *machine) Ready() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.closed {
+		m.attend()
+	}
+}
+
 // Pause implements [sandbox.Sandbox].
 func (m *machine) Pause(ctx context.Context) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.toggle(ctx, "paused", m.runsc.pause)
+	return m.toggle(ctx, "paused", "pause", m.runsc.pause)
 }
 
 // Resume implements [sandbox.Sandbox].
 func (m *machine) Resume(ctx context.Context) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.toggle(ctx, "running", m.runsc.resume)
+	if err := m.toggle(ctx, "running", "resume", m.runsc.resume); err != nil {
+		return err
+	}
+	m.dismiss()
+	return nil
 }
 
 // toggle calls verb, and accepts its refusal if the machine is in the wanted
 // status already. Asking first would cost a process start on the common path.
-func (m *machine) toggle(ctx context.Context, want string, verb func(context.Context, holt.SandboxID) error) error {
+func (m *machine) toggle(ctx context.Context, want, verb string, call func(context.Context, holt.SandboxID) error) error {
 	if m.closed {
 		return sandbox.ErrGone
 	}
-	err := verb(ctx, m.spec.ID)
+	err := m.ask(ctx, order{Verb: verb}, func() error { return call(ctx, m.spec.ID) })
 	if err == nil {
 		return nil
 	}
@@ -145,7 +162,7 @@ func (m *machine) Checkpoint(ctx context.Context, dir string) error {
 	if err := os.MkdirAll(dir, 0o711); err != nil {
 		return fmt.Errorf("make checkpoint directory: %w", err)
 	}
-	return m.runsc.checkpoint(ctx, m.spec.ID, dir)
+	return m.ask(ctx, order{Verb: "checkpoint", Image: dir}, func() error { return m.runsc.checkpoint(ctx, m.spec.ID, dir) })
 }
 
 // Close implements [sandbox.Sandbox].
@@ -158,7 +175,9 @@ func (m *machine) Close(ctx context.Context) error {
 	if m.sentry == nil {
 		killStray(m.dir)
 	}
+	m.dismiss()
 	m.kill()
+	m.attendants.Wait()
 	if err := m.runsc.delete(ctx, m.spec.ID); err != nil {
 		return err
 	}

@@ -28,17 +28,19 @@ func (d *Driver) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Prepar
 	if err != nil {
 		return nil, err
 	}
+	m.attend()
 	return &prepared{m: m}, nil
 }
 
 // Start implements [sandbox.Prepared].
 func (p *prepared) Start(ctx context.Context, mounts []sandbox.Mount) (sandbox.Sandbox, error) {
-	return p.set(ctx, mounts, func(m *machine) error { return m.runsc.startCreated(ctx, m.spec.ID) })
+	return p.set(ctx, mounts, order{Verb: "start"}, func(m *machine) error { return m.runsc.startCreated(ctx, m.spec.ID) })
 }
 
 // Restore implements [sandbox.Prepared].
 func (p *prepared) Restore(ctx context.Context, mounts []sandbox.Mount, dir string) (sandbox.Sandbox, error) {
-	return p.set(ctx, mounts, func(m *machine) error { return m.runsc.restoreCreated(ctx, m.spec.ID, dir) })
+	return p.set(ctx, mounts, order{Verb: "restore", Image: dir},
+		func(m *machine) error { return m.runsc.restoreCreated(ctx, m.spec.ID, dir) })
 }
 
 // Done implements [sandbox.Prepared].
@@ -53,8 +55,8 @@ func (p *prepared) Close(ctx context.Context) error {
 	return p.m.Close(ctx)
 }
 
-// set fills the open mounts and sets the sandbox going with boot.
-func (p *prepared) set(ctx context.Context, mounts []sandbox.Mount, boot func(*machine) error) (_ sandbox.Sandbox, err error) {
+// set fills the open mounts and sets the sandbox going by o, or else by call.
+func (p *prepared) set(ctx context.Context, mounts []sandbox.Mount, o order, call func(*machine) error) (_ sandbox.Sandbox, err error) {
 	if p.used {
 		return nil, sandbox.ErrGone
 	}
@@ -67,9 +69,10 @@ func (p *prepared) set(ctx context.Context, mounts []sandbox.Mount, boot func(*m
 	if err := p.m.fill(mounts); err != nil {
 		return nil, err
 	}
-	if err := boot(p.m); err != nil {
+	if err := p.m.ask(ctx, o, func() error { return call(p.m) }); err != nil {
 		return nil, err
 	}
+	p.m.dismiss()
 	return p.m, p.m.keep()
 }
 

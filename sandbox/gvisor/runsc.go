@@ -28,11 +28,18 @@ type runsc struct {
 // errNoContainer is returned for a container that the runtime does not know.
 var errNoContainer = errors.New("no such container")
 
-// command prepares a call. A call is not bound to a cancelled context by being
-// killed half way: the runtime's verbs are short, and a killed create leaves more
-// behind than a finished one. The deadline is a generous last resort.
-func (r runsc) command(ctx context.Context, args ...string) (*exec.Cmd, context.CancelFunc) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
+// callPatience is a generous last resort against a call that hangs.
+const callPatience = 2 * time.Minute
+
+// unhurried returns a context for a call. A call is not bound to a cancelled
+// context by being killed half way: the runtime's verbs are short, and a killed
+// create leaves more behind than a finished one.
+func unhurried(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), callPatience)
+}
+
+// command prepares a call, which is killed when ctx ends.
+func (r runsc) command(ctx context.Context, args ...string) *exec.Cmd {
 	flags := []string{
 		"--root=" + r.root, "--platform=systrap", "--network=sandbox", "--allow-suid",
 		"--restore-spec-validation=ignore", "--host-settings=ignore", "--file-access-mounts=shared",
@@ -46,7 +53,7 @@ func (r runsc) command(ctx context.Context, args ...string) (*exec.Cmd, context.
 	cmd := exec.CommandContext(ctx, r.bin, append(flags, args...)...)
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
 	cmd.WaitDelay = time.Second
-	return cmd, cancel
+	return cmd
 }
 
 // run makes a call and returns what it printed.
@@ -54,8 +61,9 @@ func (r runsc) run(ctx context.Context, args ...string) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("runsc %s: %w", args[0], context.Cause(ctx))
 	}
-	cmd, cancel := r.command(ctx, args...)
+	ctx, cancel := unhurried(ctx)
 	defer cancel()
+	cmd := r.command(ctx, args...)
 	var out, words bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &words
 	if err := cmd.Run(); err != nil {
@@ -141,8 +149,9 @@ func (r runsc) launch(ctx context.Context, id holt.SandboxID, dir string, verb .
 	}
 	args := append([]string{"--pod-init-config=" + filepath.Join(dir, traceFile)}, verb...)
 	args = append(args, "--pid-file", filepath.Join(dir, pidName), "--bundle", filepath.Join(dir, "bundle"), string(id))
-	cmd, cancel := r.command(ctx, args...)
+	ctx, cancel := unhurried(ctx)
 	defer cancel()
+	cmd := r.command(ctx, args...)
 	cmd.Stdout, cmd.Stderr = console, console
 	if err := cmd.Run(); err != nil {
 		words, _ := os.ReadFile(console.Name()) // the explanation is worth a try only

@@ -38,8 +38,7 @@ func TestFilterIsUsed(t *testing.T) {
 	}
 	dir := t.TempDir()
 	r := runsc{bin: bins.Path(t, "runsc"), root: filepath.Join(dir, "root")}
-	cmd, cancel := r.command(t.Context(), "--network=none", "--debug", "--debug-log="+dir+"/", "do", "true")
-	defer cancel()
+	cmd := r.command(t.Context(), "--network=none", "--debug", "--debug-log="+dir+"/", "do", "true")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
