@@ -24,6 +24,7 @@ type Store interface {
 	Workspaces() Workspaces
 	Checkpoints() Checkpoints
 	Snapshots() Snapshots
+	Revisions() Revisions
 	Events() Events
 	Users() Users
 	Invitations() Invitations

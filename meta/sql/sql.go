@@ -98,6 +98,9 @@ func (s *Store) Checkpoints() meta.Checkpoints { return checkpoints{s} }
 // Snapshots returns the lines of snapshots.
 func (s *Store) Snapshots() meta.Snapshots { return snapshots{s} }
 
+// Revisions returns the store of revisions.
+func (s *Store) Revisions() meta.Revisions { return revisions{s} }
+
 // Events returns the history.
 func (s *Store) Events() meta.Events { return events{s} }
 
