@@ -100,6 +100,7 @@ type editor struct {
 	deaf   func() bool // nothing arrives any more; nil for never
 
 	sent, journalled uint64 // sync messages with an update
+	wrote            uint64 // request to write that was answered last
 }
 
 // open connects a client that holds nothing.
@@ -183,6 +184,8 @@ func (e *editor) take(m []byte) (reply []byte) {
 		e.out = nil
 	case messageJournal:
 		e.journalled = r.Uint()
+	case messageWrite:
+		e.wrote = r.Uint()
 	}
 	return nil
 }
@@ -238,6 +241,59 @@ func (e *editor) awaitsClose(code websocket.StatusCode) {
 	defer e.mu.Unlock()
 	if e.closed.Code != code {
 		e.Fatalf("dropped with %d %q, not %d", e.closed.Code, e.closed.Reason, code)
+	}
+}
+
+// save asks for the file to be written.
+func (e *editor) save(request uint64) {
+	_ = e.peer.Handle(lib0.AppendUint([]byte{messageWrite}, request)) // the receiver is told
+}
+
+func (e *editor) answered(request uint64) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.wrote == request
+}
+
+func TestAFileIsWrittenWhenAPeerAsks(t *testing.T) {
+	d := newDesk(t, func(o *Options) { o.SaveDelay, o.SaveMost = time.Hour, time.Hour })
+	dir := filepath.Join(d.dir, "sub")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	path := d.put("sub/a.txt", "one")
+	a, reader := d.open(path, Join{}), d.open(path, Join{ReadOnly: true})
+	a.awaits("one")
+	a.save(1)
+	eventually(t, "the answer, where nothing is to be written", func() bool { return a.answered(1) })
+	a.edit(3, 0, " two")
+	reader.awaits("one two")
+	reader.save(1)
+	time.Sleep(20 * time.Millisecond)
+	if got := d.content(path); got != "one" || reader.answered(1) {
+		t.Fatalf("one who may only look had the file written: %q", got)
+	}
+	a.save(7)
+	eventually(t, "the answer", func() bool { return a.answered(7) })
+	if got := d.content(path); got != "one two" {
+		t.Errorf("answered when the file had %q", got)
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	a.edit(0, 0, "0 ")
+	a.save(8)
+	eventually(t, "the error is told", func() bool { a.mu.Lock(); defer a.mu.Unlock(); return a.status.Error != "" })
+	if a.answered(8) {
+		t.Error("answered though the file could not be written")
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	a.save(9)
+	eventually(t, "the answer after the error", func() bool { return a.answered(9) })
+	if got := d.content(path); got != "0 one two" {
+		t.Errorf("the file has %q", got)
 	}
 }
 

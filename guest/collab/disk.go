@@ -212,7 +212,13 @@ func (r *Room) report(err error) {
 func (r *Room) save(ctx context.Context) {
 	for range 3 {
 		r.mu.Lock()
+		r.urgent = false
+		asked := map[*Peer]uint64{}
+		for p := range r.peers {
+			asked[p] = p.asked
+		}
 		if r.dirty.IsZero() {
+			answer(asked)
 			r.mu.Unlock()
 			return
 		}
@@ -250,9 +256,17 @@ func (r *Room) save(ctx context.Context) {
 				r.dirty = r.edited
 			}
 			r.tellAll()
+			answer(asked)
 		}
 		r.mu.Unlock()
 		return
+	}
+}
+
+// answer tells peers that the file has what they asked to be written. mu is held.
+func answer(asked map[*Peer]uint64) {
+	for p, request := range asked {
+		p.answered(request)
 	}
 }
 
@@ -262,6 +276,9 @@ func (r *Room) due() time.Time {
 		return time.Time{}
 	}
 	o := &r.m.opt
+	if r.urgent {
+		return time.Now()
+	}
 	if r.problems > 0 {
 		return time.Now().Add(min(time.Duration(r.problems)*o.SaveMost, time.Minute))
 	}

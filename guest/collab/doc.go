@@ -43,9 +43,13 @@
 //	uint 100 status    string: JSON of a [guestwire.DocumentStatus], server only
 //	uint 101 journal   uint: how many sync messages with an update (step 2 or an
 //	                   edit) of this connection are journalled, server only
+//	uint 102 write     uint: number of the request, higher than those before; the
+//	                   file is to be written now, with all edits before the message.
+//	                   The server answers with the number of the last request that
+//	                   is done
 //
-// The server sends a status, its step 1 and the awareness first. Edits of a peer
-// that only reads are ignored.
+// The server sends a status, its step 1 and the awareness first. Edits and
+// requests of a peer that only reads are ignored.
 //
 // A client that holds state names its epoch when it connects; one that does not
 // begins with an empty state vector. The close codes are in package guestwire.

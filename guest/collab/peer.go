@@ -21,6 +21,7 @@ const (
 	messageQuery     = 3
 	messageStatus    = 100
 	messageJournal   = 101
+	messageWrite     = 102
 
 	syncStep1  = 0
 	syncStep2  = 1
@@ -49,6 +50,9 @@ type Peer struct {
 	tell    bool   // the status is to be sent
 	edits   uint64 // sync messages with an update that came
 	waiting []waiting
+	asked   uint64 // last request to write the file
+	wrote   uint64 // last one that was answered, or is to be
+	written bool   // that is to be told
 	closed  *Closed // nothing follows what is queued
 }
 
@@ -89,6 +93,9 @@ func (p *Peer) poll() ([]byte, error) {
 		}
 	}
 	switch {
+	case p.written:
+		p.written = false
+		return lib0.AppendUint([]byte{messageWrite}, p.wrote), nil
 	case len(p.queue) > 0:
 		m := p.queue[0]
 		p.queue[0] = nil
@@ -184,6 +191,13 @@ func (p *Peer) handle(m []byte) error {
 	case messageQuery:
 		p.send(r.aware.message())
 		return nil
+	case messageWrite:
+		request := rd.Uint()
+		if err := rd.Err(); err != nil {
+			return err
+		}
+		p.ask(request)
+		return nil
 	default:
 		if err := rd.Err(); err != nil {
 			return err
@@ -226,6 +240,29 @@ func (p *Peer) edit(update []byte) error {
 	r.sender = p
 	defer func() { r.sender = nil }()
 	return r.doc.Apply(update)
+}
+
+// ask has the file written now, and the peer told when it has the edits so far.
+func (p *Peer) ask(request uint64) {
+	r := p.room
+	if p.readOnly || request <= p.asked {
+		return
+	}
+	p.asked = request
+	if r.dirty.IsZero() {
+		p.answered(request)
+		return
+	}
+	r.urgent = true
+	signal(r.wake)
+}
+
+// answered tells the peer that the file was written.
+func (p *Peer) answered(request uint64) {
+	if request > p.wrote {
+		p.wrote, p.written = request, true
+		signal(p.wake)
+	}
 }
 
 func syncMessage(step byte, payload []byte) []byte {

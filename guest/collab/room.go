@@ -48,6 +48,7 @@ type Room struct {
 	edited   time.Time // last edit
 	empty    time.Time // since when nobody is here
 	later    time.Time // the file is not written before this
+	urgent   bool      // a peer asked for the file to be written now
 	problem  string    // why it could not be written
 	problems int       // how often in a row
 
