@@ -56,6 +56,8 @@ export class AgentFiles implements IFileSystemProviderWithFileReadWriteCapabilit
   readonly capabilities: number;
   private readonly bases = new Map<string, Base>();
   private readonly stats = new Map<string, Entry>();
+  /** Called before the files at and below a path are moved or removed: who else writes them does it now. */
+  beforeMove: (path: string) => Promise<void> = async () => {};
 
   constructor(private readonly link: MuxLink) {
     this.capabilities =
@@ -167,6 +169,7 @@ export class AgentFiles implements IFileSystemProviderWithFileReadWriteCapabilit
 
   async delete(resource: URI, opts: IFileDeleteOptions): Promise<void> {
     let resent = false;
+    await this.beforeMove(resource.path);
     try {
       await this.ask(resource, { op: 'delete', path: resource.path, recursive: opts.recursive }, { again: () => (resent = true) });
     } catch (e) {
@@ -176,6 +179,7 @@ export class AgentFiles implements IFileSystemProviderWithFileReadWriteCapabilit
 
   async rename(from: URI, to: URI, opts: IFileOverwriteOptions): Promise<void> {
     let resent = false;
+    await this.beforeMove(from.path);
     try {
       await this.ask(from, { op: 'rename', path: from.path, to: to.path, overwrite: opts.overwrite }, { again: () => (resent = true) });
     } catch (e) {

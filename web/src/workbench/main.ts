@@ -20,6 +20,8 @@ import { registerPorts } from './ports';
 import { registerRun } from './run';
 import { AgentSearch } from './search';
 import { services } from './services';
+import { showJournal } from './journal';
+import { SharedFiles } from './shared';
 import { AgentTerminals } from './terminals';
 import './textmate';
 import './workers';
@@ -44,12 +46,18 @@ export async function start(workspace: Workspace, link: MuxLink): Promise<void> 
   const folder = URI.file(link.welcome?.dir ?? '/workspace');
   const files = new AgentFiles(link);
   const search = new AgentSearch(link);
+  const shared = new SharedFiles(link, [folder.path, link.welcome?.home ?? folder.path]);
   // A provider is not told what a save is based on; the service in front of it is.
   const write = FileService.prototype.writeFile;
-  FileService.prototype.writeFile = function (resource, content, options) {
+  FileService.prototype.writeFile = async function (resource, content, options) {
+    if (resource.scheme === 'file' && shared.owns(resource.path)) {
+      await shared.write(resource.path);
+      return this.resolve(resource, { resolveMetadata: true });
+    }
     if (resource.scheme === 'file') files.expect(resource, options);
     return write.call(this, resource, content, options);
   };
+  files.beforeMove = (path) => shared.write(path);
   await createIndexedDBProviders();
   registerCustomProvider('file', files);
   await initUserConfiguration('{}\n');
@@ -91,5 +99,11 @@ export async function start(workspace: Workspace, link: MuxLink): Promise<void> 
     void commands.executeCommand('workbench.files.action.refreshFilesExplorer');
   });
   files.watchTree(folder.path);
-  await showConnection(link, workspace.name, () => textFiles.files.models.filter((m) => m.isDirty()).length);
+  await shared.start();
+  await showJournal(link, shared);
+  await showConnection(
+    link,
+    workspace.name,
+    () => textFiles.files.models.filter((m) => m.isDirty()).length + shared.documents.filter((d) => d.pending > 0).length,
+  );
 }
