@@ -2,13 +2,26 @@ package meta
 
 import (
 	"context"
+	"encoding/hex"
+	"fmt"
 	"time"
 
 	"github.com/holt-ide/holt"
 )
 
-// BlobID is the BLAKE3 of a blob's bytes, 32 bytes.
+// BlobID is the BLAKE3 of a blob's bytes, 32 bytes. As text it has 64 hexadecimal digits.
 type BlobID [32]byte
+
+// MarshalText implements [encoding.TextMarshaler].
+func (b BlobID) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, b[:]), nil }
+
+// UnmarshalText implements [encoding.TextUnmarshaler].
+func (b *BlobID) UnmarshalText(text []byte) error {
+	if n, err := hex.Decode(b[:], text[:min(len(text), 2*len(b))]); err != nil || n != len(b) || len(text) != 2*len(b) {
+		return fmt.Errorf("%.80q is not the name of a blob", text)
+	}
+	return nil
+}
 
 // Revision is a durable state of a workspace's files. Package persist says what its
 // blobs are.
@@ -60,6 +73,18 @@ type Publication struct {
 	Packs    []Pack
 	Blobs    []Blob   // in those packs; one that is known already is left out
 	Reused   []BlobID // blobs that it needs, and that neither Packs nor the revision Base have
+
+	Replace bool // its blobs take the place of those that are known already
+
+	// From is the revision of another workspace of the tenant that this one is a copy
+	// of; with Number 0 there is none. Its blobs count as those of Base do.
+	From RevisionID
+}
+
+// RevisionID names a revision.
+type RevisionID struct {
+	Workspace holt.WorkspaceID
+	Number    int64
 }
 
 // Sweep is what a collector has found out about a tenant at a version.
@@ -89,8 +114,8 @@ type Revisions interface {
 	// Publish makes p's revision the latest of its workspace, and appends events in
 	// the same transaction. It sets PublishedAt to the present. A publication of the same
 	// Txn that took effect already is left as it is, and returned. [ErrRevisionStale]
-	// if the number is not above that of the latest, Base is not there, one of Reused
-	// is not there, or one of the packs is dead.
+	// if the number is not above that of the latest, Base or From is not there, one of
+	// Reused is not there, or one of the packs is dead.
 	Publish(ctx context.Context, p Publication, events ...Event) (Revision, error)
 
 	// Get returns one revision, or a KindNotFound error.

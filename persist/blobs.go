@@ -21,6 +21,7 @@ func (s *Store) locate(ctx context.Context, tenant holt.UserID, ids []meta.BlobI
 	for _, b := range list {
 		found[b.ID] = b
 	}
+	s.spool.find(tenant, ids, found)
 	return found, nil
 }
 
@@ -69,22 +70,22 @@ func (s *Store) fetch(ctx context.Context, tenant holt.UserID, b meta.Blob) ([]b
 		key := cacheKey{tenant: tenant, pack: b.Pack, window: first}
 		raw, ok := s.trees.get(key)
 		if !ok {
-			o, err := s.cfg.Objects.Get(ctx, packKey(tenant, b.Pack), object.Range{Offset: first * window, Length: window})
+			var err error
+			raw, err = s.get(ctx, tenant, b.Pack, object.Range{Offset: first * window, Length: window})
 			if err != nil {
 				return nil, fmt.Errorf("read pack: %w", err)
 			}
-			raw = o.Body
 			s.trees.put(key, raw)
 		}
 		if from := b.Offset - first*window; from+b.Length <= int64(len(raw)) {
 			return unpack(b, raw[from:from+b.Length])
 		}
 	}
-	o, err := s.cfg.Objects.Get(ctx, packKey(tenant, b.Pack), object.Range{Offset: b.Offset, Length: b.Length})
+	raw, err := s.get(ctx, tenant, b.Pack, object.Range{Offset: b.Offset, Length: b.Length})
 	if err != nil {
 		return nil, fmt.Errorf("read pack: %w", err)
 	}
-	return unpack(b, o.Body)
+	return unpack(b, raw)
 }
 
 // blobCache holds bytes up to a bound; what was used longest ago goes first. The bytes

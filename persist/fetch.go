@@ -130,7 +130,7 @@ func (sp *span) ids() []meta.BlobID {
 var errShort = errors.New("the pack is too short")
 
 func (s *Store) readSpan(ctx context.Context, tenant holt.UserID, sp span, f func(meta.BlobID, []byte) error, bad func([]meta.BlobID, error) error) error {
-	o, err := s.cfg.Objects.Get(ctx, packKey(tenant, sp.pack), object.Range{Offset: sp.from, Length: sp.to - sp.from})
+	body, err := s.get(ctx, tenant, sp.pack, object.Range{Offset: sp.from, Length: sp.to - sp.from})
 	if holt.IsKind(err, holt.KindInvalid) { // the range lies behind the end
 		err = holt.Wrap(holt.KindCorrupt, err, fmt.Sprintf("pack %s is cut short", sp.pack))
 	}
@@ -142,10 +142,10 @@ func (s *Store) readSpan(ctx context.Context, tenant holt.UserID, sp span, f fun
 	for _, b := range sp.blobs {
 		from, to := b.Offset-sp.from, b.Offset-sp.from+b.Length
 		var plain []byte
-		if to > int64(len(o.Body)) {
+		if to > int64(len(body)) {
 			err = holt.Wrap(holt.KindCorrupt, errShort, fmt.Sprintf("blob %x in pack %s is damaged", b.ID[:8], b.Pack))
 		} else {
-			plain, err = unpack(b, o.Body[from:to])
+			plain, err = unpack(b, body[from:to])
 		}
 		if err != nil {
 			if err := bad([]meta.BlobID{b.ID}, err); err != nil {

@@ -37,7 +37,7 @@ func (s *Store) Flush(ctx context.Context, f Flush) (Revision, error) {
 	defer l.mu.Unlock()
 	for n := 0; ; n++ {
 		r, err := s.flush(ctx, l, &f)
-		if err != nil {
+		if err != nil && !errors.Is(err, ErrQueued) {
 			l.loaded = false // what Dirty said is forgotten by now: the next one looks at everything
 		}
 		if n < 3 && errors.Is(err, meta.ErrRevisionStale) {
@@ -59,7 +59,7 @@ type record struct {
 	At        time.Time        `json:"at"`
 	Reason    string           `json:"reason"`
 	Name      string           `json:"name,omitempty"`
-	Root      string           `json:"root"` // hexadecimal
+	Root      meta.BlobID      `json:"root"`
 	Torn      int64            `json:"torn,omitempty"`
 	Skipped   int64            `json:"skipped,omitempty"`
 }
@@ -69,9 +69,15 @@ func (s *Store) load(ctx context.Context, l *line, ws holt.WorkspaceID) error {
 	if l.loaded {
 		return nil
 	}
-	last, err := s.cfg.Revisions.Latest(ctx, ws)
-	if err != nil && !holt.IsKind(err, holt.KindNotFound) {
-		return fmt.Errorf("read latest revision: %w", err)
+	var last Revision
+	// The queue first: what leaves it meanwhile is published by then.
+	if q, _, _ := s.spool.last(ws); q != nil {
+		last = q.p.Revision
+	} else {
+		var err error
+		if last, err = s.cfg.Revisions.Latest(ctx, ws); err != nil && !holt.IsKind(err, holt.KindNotFound) {
+			return fmt.Errorf("read latest revision: %w", err)
+		}
 	}
 	if l.seen == nil || last.Txn != l.last.Txn {
 		l.seen = map[string]seen{}
@@ -103,21 +109,31 @@ func (s *Store) flush(ctx context.Context, l *line, f *Flush) (Revision, error) 
 		d = dirtOf(f.Dirty)
 	}
 	at := s.cfg.Now().UTC().Truncate(time.Microsecond)
-	c := &scan{
-		s: s, w: s.newWriter(f.Tenant), ids: f.IDs, rules: rules, since: time.Unix(1<<40, 0),
-		seen: l.seen, fresh: map[string]seen{}, report: map[string]int64{},
-	}
 	var was *entry
 	if l.last.Number > 0 && l.last.Tenant == f.Tenant {
-		root, err := s.root(ctx, &l.last)
-		if err != nil {
-			return Revision{}, err
+		var root entry
+		if root, err = s.root(ctx, &l.last); err != nil {
+			err = &baseError{err}
 		}
 		was = &root
-		c.since = l.last.At.Add(-coarse)
 	}
-	now, changed, err := c.folder(ctx, top, "", 0, was, d)
+	c := s.newScan(l, f, rules)
+	var now entry
+	var changed bool
+	if err == nil {
+		now, changed, err = c.folder(ctx, top, "", 0, was, d)
+	}
+	if base, ok := errors.AsType[*baseError](err); ok && s.doWithout(base) {
+		// Everything is read instead. What is known is not stored again, unless it is damaged.
+		c.w.abandon()
+		s.log.Warn("the revision before cannot be read: all files are read anew", "workspace", f.Workspace, "revision", l.last.Number, "err", base.err)
+		c = s.newScan(l, f, rules)
+		c.w.alone = holt.IsKind(base, holt.KindCorrupt)
+		now, _, err = c.folder(ctx, top, "", 0, nil, allDirt)
+		changed = err == nil && (c.w.alone || idOf(topEntry(&now)) != l.last.Root)
+	}
 	if err != nil {
+		c.w.abandon()
 		return Revision{}, err
 	}
 	l.rules = rules.Text()
@@ -125,28 +141,68 @@ func (s *Store) flush(ctx context.Context, l *line, f *Flush) (Revision, error) 
 		l.seen[path] = how
 	}
 	if !changed && f.Name == "" {
+		c.w.abandon()
 		l.loaded = true
-		return l.last, nil
+		return s.settled(ctx, l)
 	}
 	r, err := s.publish(ctx, l, f, c, now, at)
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrQueued) {
+		c.w.abandon()
 		return Revision{}, err
 	}
 	l.loaded, l.last = true, r
+	return r, err
+}
+
+// newScan begins a look at the files of a workspace.
+func (s *Store) newScan(l *line, f *Flush, rules *ignore.Rules) *scan {
+	return &scan{
+		s: s, w: s.newWriter(f.Tenant), ids: f.IDs, rules: rules, since: l.last.At.Add(-coarse),
+		seen: l.seen, fresh: map[string]seen{}, report: map[string]int64{},
+	}
+}
+
+// doWithout reports whether a flush goes on although the revision before cannot be
+// read: because it is damaged, or because the store is away and the new one can wait.
+func (s *Store) doWithout(err error) bool {
+	return holt.IsKind(err, holt.KindCorrupt) || s.spool.dir != "" && holt.KindOf(err).Retryable()
+}
+
+// topEntry returns the blob of a top folder: it tells nothing of the folder itself,
+// so that equal content has equal bytes.
+func topEntry(now *entry) []byte {
+	return appendEntry(nil, &entry{kind: Folder, mode: 0o755, uid: usualID, gid: usualID, size: now.size, files: now.files, content: now.content})
+}
+
+// settled returns the latest revision of a workspace in which nothing has changed.
+func (s *Store) settled(ctx context.Context, l *line) (Revision, error) {
+	if l.last.Number == 0 || !l.last.PublishedAt.IsZero() {
+		return l.last, nil
+	}
+	if _, _, n := s.spool.last(l.last.Workspace); n > 0 {
+		return l.last, ErrQueued
+	}
+	// It has been delivered.
+	r, err := s.cfg.Revisions.Get(ctx, l.last.Workspace, l.last.Number)
+	if holt.IsKind(err, holt.KindNotFound) || err == nil && r.Txn != l.last.Txn {
+		return Revision{}, meta.ErrRevisionStale
+	} else if err != nil {
+		return Revision{}, fmt.Errorf("read revision: %w", err)
+	}
+	l.last = r
 	return r, nil
 }
 
 // publish ends what a scan began.
 func (s *Store) publish(ctx context.Context, l *line, f *Flush, c *scan, now entry, at time.Time) (Revision, error) {
 	w := c.w
-	now.name, now.kind, now.mode, now.uid, now.gid = "", Folder, 0o755, usualID, usualID
-	root, err := w.add(ctx, kindTree, appendEntry(nil, &now))
+	root, err := w.add(ctx, kindTree, topEntry(&now))
 	if err != nil {
 		return Revision{}, err
 	}
 	rec := record{
 		Workspace: f.Workspace, Number: l.last.Number + 1, At: at, Reason: f.Reason, Name: f.Name,
-		Root: fmt.Sprintf("%x", root[:]), Torn: c.torn, Skipped: c.skipped,
+		Root: root, Torn: c.torn, Skipped: c.skipped,
 	}
 	if l.last.Tenant == f.Tenant {
 		rec.Base = l.last.Number
@@ -171,18 +227,9 @@ func (s *Store) publish(ctx context.Context, l *line, f *Flush, c *scan, now ent
 			Workspace: f.Workspace, Number: rec.Number, Tenant: f.Tenant, Txn: w.txn, Base: rec.Base, At: at, Reason: f.Reason, Name: f.Name,
 			Root: root, Record: id, Files: now.files, Bytes: now.size, Stored: w.stored, Torn: c.torn, Skipped: c.skipped,
 		},
-		Packs: w.packs, Blobs: w.blobs, Reused: w.reused,
+		Packs: w.packs, Blobs: w.blobs, Reused: w.reused, Replace: w.alone,
 	}
-	var events []meta.Event
-	if s.cfg.Announce != nil {
-		events = s.cfg.Announce(p.Revision)
-	}
-	r, err := s.cfg.Revisions.Publish(ctx, p, events...)
-	if err != nil {
-		return Revision{}, fmt.Errorf("publish revision: %w", err)
-	}
-	s.cfg.Fault("persist.published")
-	return r, nil
+	return w.publish(ctx, p)
 }
 
 // readRules reads the workspace's own ignore rules.

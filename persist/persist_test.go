@@ -214,7 +214,7 @@ func (v *volume) fill() {
 	v.check(unix.UtimesNanoAt(unix.AT_FDCWD, v.path("workspace/dangling"), []unix.Timespec{{Sec: 1, Nsec: 2}, {Sec: 3, Nsec: 4}}, unix.AT_SYMLINK_NOFOLLOW))
 	v.check(os.Chtimes(v.path("workspace/empty"), time.Time{}, time.Unix(-1000, 999_999_999)))
 	v.check(os.Chtimes(v.path("workspace/hollow/deep"), time.Time{}, time.Unix(1_000_000, 5)))
-	for i := range 2500 {
+	for i := range 1300 {
 		v.write(fmt.Sprintf("workspace/many/%d.txt", i), fmt.Append(nil, i))
 	}
 }

@@ -81,6 +81,12 @@ type scan struct {
 	report  map[string]int64 // why something was skipped
 }
 
+// baseError is that of reading the revision before, which a flush can do without.
+type baseError struct{ err error }
+
+func (e *baseError) Error() string { return "read revision before: " + e.err.Error() }
+func (e *baseError) Unwrap() error { return e.err }
+
 func (c *scan) skip(why string) {
 	c.skipped++
 	c.report[why]++
@@ -96,7 +102,7 @@ func (c *scan) folder(ctx context.Context, dir int, path string, depth int, was 
 	var old []entry
 	if was != nil {
 		if old, err = c.s.entries(ctx, c.w.tenant, was.content); err != nil {
-			return entry{}, false, err
+			return entry{}, false, &baseError{err}
 		}
 	}
 	var look []string

@@ -29,6 +29,11 @@ type Config struct {
 	PackSize int64 // stored bytes after which a pack is sent; default 32 MiB, at most 48 MiB
 	Bounds   Bounds
 
+	// Published, if set, is called with each revision once it is durable, and Dropped with a workspace whose
+	// revisions waited for the store and cannot be published: it is to be flushed soon.
+	Published func(Revision)
+	Dropped   func(context.Context, holt.WorkspaceID)
+
 	// Announce, if set, returns events that become visible with a revision.
 	Announce func(Revision) []meta.Event
 
@@ -50,6 +55,9 @@ type Store struct {
 	cfg   Config
 	log   *slog.Logger
 	trees *blobCache
+	spool *spool
+
+	delivering sync.Mutex // held by whom delivers; before line.mu
 
 	mu    sync.Mutex // guards what is below; nothing is called with it held
 	lines map[holt.WorkspaceID]*line
@@ -66,7 +74,8 @@ type line struct {
 	seen map[string]seen
 }
 
-// New returns a store. Nothing is reached for before the first call.
+// New returns a store. It reads the spool and reaches for nothing else. KindCorrupt if
+// the spool is damaged.
 func New(cfg Config) (*Store, error) {
 	if cfg.PackSize == 0 {
 		cfg.PackSize = 32 << 20
@@ -90,7 +99,11 @@ func New(cfg Config) (*Store, error) {
 	if cfg.Fault == nil {
 		cfg.Fault = fault.Point
 	}
-	return &Store{cfg: cfg, log: cfg.Log, trees: newBlobCache(32 << 20), lines: map[holt.WorkspaceID]*line{}}, nil
+	q, err := openSpool(cfg.Spool, cfg.SpoolSize)
+	if err != nil {
+		return nil, err
+	}
+	return &Store{cfg: cfg, log: cfg.Log, trees: newBlobCache(32 << 20), spool: q, lines: map[holt.WorkspaceID]*line{}}, nil
 }
 
 func (s *Store) line(ws holt.WorkspaceID) *line {

@@ -3,14 +3,18 @@ package persist
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 
 	chunkers "github.com/PlakarKorp/go-cdc-chunkers"
 	_ "github.com/PlakarKorp/go-cdc-chunkers/chunkers/fastcdc" // registers the algorithm
 
 	"github.com/holt-ide/holt"
+	"github.com/holt-ide/holt/durable"
 	"github.com/holt-ide/holt/meta"
 	"github.com/holt-ide/holt/object"
 )
@@ -37,6 +41,7 @@ type writer struct {
 	s      *Store
 	tenant holt.UserID
 	txn    string
+	alone  bool // reuse nothing: what is there may be damaged
 
 	known   map[meta.BlobID]bool // in this publication, or looked for
 	pending []pendingBlob
@@ -47,6 +52,8 @@ type writer struct {
 	blobs  []meta.Blob
 	reused []meta.BlobID
 	stored int64
+
+	spool string // the folder of the spool in which packs are, "" while there are none
 
 	buf []byte // of the chunker
 }
@@ -85,11 +92,17 @@ func (w *writer) resolve(ctx context.Context) error {
 	for i := range w.pending {
 		ids[i] = w.pending[i].id
 	}
-	found, err := w.s.locate(ctx, w.tenant, ids)
-	if err != nil {
-		return err
+	var found map[meta.BlobID]meta.Blob
+	if !w.alone {
+		var err error
+		if found, err = w.s.locate(ctx, w.tenant, ids); err != nil {
+			return err
+		}
 	}
 	for _, p := range w.pending {
+		if p.kind == kindTree { // the next flush begins with it, wherever the store is
+			w.s.trees.put(cacheKey{tenant: w.tenant, id: p.id}, p.plain)
+		}
 		if _, ok := found[p.id]; ok {
 			w.reused = append(w.reused, p.id)
 			continue
@@ -106,19 +119,78 @@ func (w *writer) resolve(ctx context.Context) error {
 	return nil
 }
 
-// send puts the pack that is being filled into the store.
+// send puts the pack that is being filled into the store, or into the spool if the store
+// is away or others wait there already.
 func (w *writer) send(ctx context.Context) error {
 	if w.pack.rows() == 0 {
 		return nil
 	}
 	body, pack, blobs := w.pack.finish(fmt.Sprintf("%s-%d", w.txn, len(w.packs)))
 	w.s.cfg.Fault("persist.pack")
-	if _, err := w.s.cfg.Objects.Put(ctx, packKey(w.tenant, pack.ID), body, object.Condition{}); err != nil {
+	if err := w.put(ctx, pack.ID, body); err != nil {
 		return fmt.Errorf("store pack: %w", err)
 	}
 	w.packs, w.blobs = append(w.packs, pack), append(w.blobs, blobs...)
 	w.stored += pack.Size
 	return nil
+}
+
+func (w *writer) put(ctx context.Context, id string, body []byte) error {
+	if w.spool == "" && !w.s.spool.holds(w.tenant) {
+		_, err := w.s.cfg.Objects.Put(ctx, packKey(w.tenant, id), body, object.Condition{})
+		if err == nil || w.s.spool.dir == "" || ctx.Err() != nil || !holt.KindOf(err).Retryable() {
+			return err
+		}
+		w.s.log.Warn("the store cannot be reached: what is new waits on the disk", "tenant", w.tenant, "err", err)
+	}
+	if err := w.s.spool.room(w.stored + int64(len(body))); err != nil {
+		return err
+	}
+	if w.spool == "" {
+		var err error
+		if w.spool, err = w.s.spool.begin(w.txn); err != nil {
+			return err
+		}
+	}
+	return spaceError(durable.WriteFile(filepath.Join(w.spool, id), body, 0o600))
+}
+
+// abandon removes what waits of a publication that failed.
+func (w *writer) abandon() {
+	if w.spool != "" {
+		if err := os.RemoveAll(w.spool); err != nil {
+			w.s.log.Warn("cannot clean the spool", "err", err)
+		}
+	}
+}
+
+// publish publishes p, or leaves it to wait: then it returns ErrQueued.
+func (w *writer) publish(ctx context.Context, p meta.Publication) (Revision, error) {
+	var events []meta.Event
+	if w.s.cfg.Announce != nil {
+		events = w.s.cfg.Announce(p.Revision)
+	}
+	if w.spool == "" {
+		r, err := w.s.cfg.Revisions.Publish(ctx, p, events...)
+		if err != nil {
+			return Revision{}, fmt.Errorf("publish revision: %w", err)
+		}
+		w.s.cfg.Fault("persist.published")
+		if w.s.cfg.Published != nil {
+			w.s.cfg.Published(r)
+		}
+		return r, nil
+	}
+	text, err := json.Marshal(spooled{Version: 1, Publication: p, Events: events})
+	if err == nil {
+		err = durable.WriteFile(filepath.Join(w.spool, rowsFile), text, 0o600)
+	}
+	if err != nil {
+		return Revision{}, spaceError(fmt.Errorf("write spool: %w", err))
+	}
+	w.s.cfg.Fault("persist.spooled")
+	w.s.spool.add(&queued{dir: w.spool, p: p, events: events})
+	return p.Revision, ErrQueued
 }
 
 // content keeps size bytes of r as the content of a file. It returns io.ErrUnexpectedEOF

@@ -136,7 +136,12 @@ func testRevisionConflicts(t *testing.T, open func(*testing.T) meta.Store) {
 	ofBob.Revision.Tenant = "bob"
 	samePack := publication("ws-a", 3, 2, 9)
 	samePack.Packs[0].ID = "pack-ws-a-1"
+	copied := func(p meta.Publication, from holt.WorkspaceID, number int64) meta.Publication {
+		p.From = meta.RevisionID{Workspace: from, Number: number}
+		return p
+	}
 	for name, p := range map[string]meta.Publication{
+		"a source that is gone":    copied(publication("ws-b", 1, 0, 9), "ws-a", 7),
 		"a taken number":           taken,
 		"a base that is gone":      publication("ws-a", 5, 4, 9),
 		"a base of another tenant": ofBob,
@@ -157,6 +162,9 @@ func testRevisionConflicts(t *testing.T, open func(*testing.T) meta.Store) {
 	}
 	if _, err := s.Publish(ctx, reusing(publication("ws-a", 3, 2), blob(1), blob(3), blob(1))); err != nil {
 		t.Errorf("blobs that are there: %v", err)
+	}
+	if _, err := s.Publish(ctx, copied(publication("ws-b", 1, 0, 9), "ws-a", 1)); err != nil {
+		t.Errorf("a copy: %v", err)
 	}
 }
 

@@ -127,10 +127,8 @@ func (t revisions) Publish(ctx context.Context, p meta.Publication, evs ...meta.
 		if err := addPacks(ctx, tx, p.Revision.Tenant, p.Packs); err != nil {
 			return err
 		}
-		for rows := range slices.Chunk(blobRowsOf(p.Revision.Tenant, p.Blobs), batch) {
-			if _, err := tx.NewInsert().Model(&rows).On("CONFLICT (tenant, id) DO NOTHING").Exec(ctx); err != nil {
-				return fmt.Errorf("insert blobs: %w", err)
-			}
+		if err := addBlobs(ctx, tx, p.Revision.Tenant, p.Blobs, p.Replace); err != nil {
+			return err
 		}
 		if _, err := tx.NewInsert().Model(&row).Exec(ctx); err != nil {
 			if duplicate(err) {
@@ -157,8 +155,11 @@ func (t revisions) fits(ctx context.Context, tx bun.Tx, p meta.Publication) erro
 	if r.Number <= last {
 		return meta.ErrRevisionStale
 	}
-	if r.Base > 0 {
-		ok, err := tx.NewSelect().Model((*revisionRow)(nil)).Where("workspace = ? AND number = ? AND tenant = ?", string(r.Workspace), r.Base, string(r.Tenant)).Exists(ctx)
+	for _, base := range []meta.RevisionID{{Workspace: r.Workspace, Number: r.Base}, p.From} {
+		if base.Number == 0 {
+			continue
+		}
+		ok, err := tx.NewSelect().Model((*revisionRow)(nil)).Where("workspace = ? AND number = ? AND tenant = ?", string(base.Workspace), base.Number, string(r.Tenant)).Exists(ctx)
 		if err != nil {
 			return fmt.Errorf("look for base: %w", err)
 		} else if !ok {
@@ -208,6 +209,23 @@ func addPacks(ctx context.Context, tx bun.Tx, tenant holt.UserID, packs []meta.P
 			return meta.ErrRevisionStale // it is dead, or another's
 		}
 		return fmt.Errorf("insert packs: %w", err)
+	}
+	return nil
+}
+
+// addBlobs stores where blobs are, in place of what is known of them or not.
+func addBlobs(ctx context.Context, tx bun.Tx, tenant holt.UserID, blobs []meta.Blob, replace bool) error {
+	for rows := range slices.Chunk(blobRowsOf(tenant, blobs), batch) {
+		q := tx.NewInsert().Model(&rows)
+		if replace {
+			q = q.On("CONFLICT (tenant, id) DO UPDATE").Set("pack = EXCLUDED.pack").Set("start = EXCLUDED.start").
+				Set("length = EXCLUDED.length").Set("plain = EXCLUDED.plain").Set("codec = EXCLUDED.codec")
+		} else {
+			q = q.On("CONFLICT (tenant, id) DO NOTHING")
+		}
+		if _, err := q.Exec(ctx); err != nil {
+			return fmt.Errorf("insert blobs: %w", err)
+		}
 	}
 	return nil
 }
@@ -385,12 +403,8 @@ func (t revisions) Sweep(ctx context.Context, tenant holt.UserID, s meta.Sweep) 
 		if err := addPacks(ctx, tx, tenant, s.Packs); err != nil {
 			return err
 		}
-		for rows := range slices.Chunk(blobRowsOf(tenant, s.Blobs), batch) {
-			_, err := tx.NewInsert().Model(&rows).On("CONFLICT (tenant, id) DO UPDATE").Set("pack = EXCLUDED.pack").Set("start = EXCLUDED.start").
-				Set("length = EXCLUDED.length").Set("plain = EXCLUDED.plain").Set("codec = EXCLUDED.codec").Exec(ctx)
-			if err != nil {
-				return fmt.Errorf("move blobs: %w", err)
-			}
+		if err := addBlobs(ctx, tx, tenant, s.Blobs, true); err != nil {
+			return err
 		}
 		dead, err = t.kill(ctx, tx, tenant, s)
 		return err
