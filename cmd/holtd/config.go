@@ -46,6 +46,9 @@ type config struct {
 	prepared   int
 	idleAfter  time.Duration
 
+	rest []string // arguments that are no flags
+	json bool     // what a verb says
+
 	logLevel  slog.Level
 	logFormat string
 	log       *slog.Logger
@@ -91,11 +94,16 @@ func parse(args []string, stderr io.Writer) (c config, err error) {
 	resolvers := fs.String("nameservers", "", "comma-separated `addresses` that workspaces ask for names (default: the machine's own)")
 	level := fs.String("log-level", "info", "`level`: debug, info, warn or error")
 	fs.StringVar(&c.logFormat, "log-format", "text", "`format`: text or json")
+	fs.BoolVar(&c.json, "json", false, "let a verb print JSON")
 	showVersion := fs.Bool("version", false, "print the version and exit")
 	fs.Usage = func() {
 		fmt.Fprint(stderr, "usage: holtd [flags]\n\nServes Holt. SIGTERM ends the server and leaves the workspaces running.\n\n")
+		for _, v := range verbs {
+			fmt.Fprintf(stderr, "  holtd %s [flags] %s\n    \t%s\n", v.name, v.args, v.text)
+		}
+		fmt.Fprint(stderr, "\nVerbs take the flags that the server is started with.\n\n")
 		fs.PrintDefaults()
-		fmt.Fprint(stderr, "\nexit codes: 0 ended by a signal, 1 could not start or failed, 2 wrong flags\n")
+		fmt.Fprint(stderr, "\nexit codes: 0 done or ended by a signal, 1 could not start or failed, 2 wrong flags\n")
 	}
 	if err := fs.Parse(args); err != nil {
 		return c, err
@@ -103,9 +111,7 @@ func parse(args []string, stderr io.Writer) (c config, err error) {
 	if *showVersion {
 		return c, errVersion
 	}
-	if fs.NArg() > 0 {
-		return c, holt.Invalidf("", "unexpected argument %q: holtd takes only flags, see holtd -help", fs.Arg(0))
-	}
+	c.rest = fs.Args()
 	if c.prepared < 0 || c.prepared > 64 {
 		return c, holt.Invalidf("prepared", "--prepared %d: use a number from 0 to 64", c.prepared)
 	}

@@ -5,7 +5,9 @@
 // SIGTERM and SIGINT end the server and leave the machines running: the next
 // start finds them again.
 //
-// Exit codes: 0 ended by a signal, 1 it could not start or failed, 2 wrong flags.
+// Beside serving it has a few verbs for whoever runs the server, see verbs.
+//
+// Exit codes: 0 done or ended by a signal, 1 it could not start or failed, 2 wrong flags.
 package main
 
 import (
@@ -27,6 +29,18 @@ func main() {
 }
 
 func run(args []string, stderr io.Writer) int {
+	serve := func(ctx context.Context, cfg *config, _, _ io.Writer) error {
+		if len(cfg.rest) > 0 {
+			return holt.Invalidf("", "unexpected argument %q: see holtd -help", cfg.rest[0])
+		}
+		return (&Main{cfg: *cfg}).Run(ctx)
+	}
+	do := serve
+	for _, v := range verbs {
+		if len(args) > 0 && args[0] == v.name {
+			args, do = args[1:], v.run
+		}
+	}
 	cfg, err := parse(args, stderr)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -41,8 +55,7 @@ func run(args []string, stderr io.Writer) int {
 	cfg.log = logger(cfg, stderr)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	m := Main{cfg: cfg}
-	if err := m.Run(ctx); err != nil {
+	if err := do(ctx, &cfg, os.Stdout, stderr); err != nil {
 		fmt.Fprintln(stderr, "holtd:", err)
 		cfg.log.Debug("ended with an error", "kind", holt.KindOf(err))
 		return 1

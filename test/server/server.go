@@ -133,6 +133,25 @@ func (s *Server) Launch(t testing.TB) error {
 	return errors.New("holtd did not answer in time")
 }
 
+// Verb runs a verb of holtd, such as backup, on the data directory.
+func (s *Server) Verb(t testing.TB, verb string, args ...string) Result {
+	t.Helper()
+	var out, words bytes.Buffer
+	flags := append([]string{verb, "--data-dir", s.Dir}, s.Flags...)
+	bin := s.Holtd
+	if bin == "" {
+		bin = bins.Path(t, "holtd")
+	}
+	cmd := exec.CommandContext(t.Context(), bin, append(flags, args...)...)
+	cmd.Env = append(os.Environ(), s.Env...)
+	cmd.Stdout, cmd.Stderr = &out, &words
+	begin := time.Now()
+	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	return Result{Stdout: out.String(), Stderr: words.String(), Code: cmd.ProcessState.ExitCode(), Took: time.Since(begin)}
+}
+
 // Log returns what holtd printed so far, over all starts.
 func (s *Server) Log() string { return s.log.last(1 << 20) }
 
