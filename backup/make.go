@@ -218,7 +218,7 @@ func (m *maker) volumes(ctx context.Context) (err error) {
 			continue
 		}
 		m.flush(strings.TrimSuffix(e.Name(), ".img"))
-		if err := reflink(filepath.Join(stage, e.Name()), filepath.Join(from, e.Name())); vanished(err) {
+		if err := snapshot.CloneFile(filepath.Join(from, e.Name()), filepath.Join(stage, e.Name())); vanished(err) {
 			continue
 		} else if err != nil {
 			return diskError(describe("copy volume", e.Name(), err))
@@ -447,17 +447,4 @@ func (m *maker) count(n int64) {
 // same reports whether two looks at a path saw the same content.
 func same(a, b fs.FileInfo) bool {
 	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
-}
-
-func reflink(dst, src string) error {
-	from, err := os.Open(src)
-	if err != nil {
-		return err
-	}
-	defer from.Close()
-	to, err := os.OpenFile(dst, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	return errors.Join(unix.IoctlFileClone(int(to.Fd()), int(from.Fd())), to.Close())
 }

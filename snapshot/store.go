@@ -57,6 +57,10 @@ func Open(root string) (*Store, error) {
 	return s, nil
 }
 
+// At returns the store of a directory that another process may have opened, to read
+// it. Nothing is made or cleaned.
+func At(root string) *Store { return &Store{root: root} }
+
 // Draft is a snapshot under construction.
 type Draft struct {
 	store *Store
@@ -285,7 +289,7 @@ func (s *Store) Copy(_ context.Context, from, to holt.SnapshotID) (*Manifest, er
 	}
 	defer d.Abort() //nolint:errcheck // what stays is removed by Open
 	for _, f := range m.Files {
-		if err := cloneFile(filepath.Join(s.path(from), f.Name), filepath.Join(d.dir, f.Name)); err != nil {
+		if err := CloneFile(filepath.Join(s.path(from), f.Name), filepath.Join(d.dir, f.Name)); err != nil {
 			return nil, diskError(fmt.Errorf("copy %s: %w", f.Name, err))
 		}
 	}
@@ -305,8 +309,9 @@ func (s *Store) Copy(_ context.Context, from, to holt.SnapshotID) (*Manifest, er
 	return m, nil
 }
 
-// cloneFile copies a file by sharing blocks, or byte for byte, and flushes it.
-func cloneFile(src, dst string) error {
+// CloneFile copies the file src to the new file dst by sharing blocks, or byte for
+// byte where that cannot be, and flushes it.
+func CloneFile(src, dst string) error {
 	from, err := os.Open(src)
 	if err != nil {
 		return err

@@ -29,6 +29,7 @@ var verbs = []verb{
 	{"backup", "TARGET", "copy the whole server, which may run, to the new directory TARGET", makeBackup},
 	{"verify-backup", "BACKUP", "read all of a backup and name what is damaged", verifyBackup},
 	{"restore", "BACKUP", "make the data directory anew from a backup", restoreBackup},
+	{"fsck", "", "look whether everything is there and whole, and name what is not; changes nothing", check},
 }
 
 // operand returns the one argument of a verb.
@@ -48,20 +49,17 @@ func makeBackup(ctx context.Context, cfg *config, stdout, stderr io.Writer) (err
 	if err != nil {
 		return err
 	}
-	dir, err := filepath.Abs(cfg.dataDir)
+	dir, err := serverDir(cfg)
 	if err != nil {
-		return fmt.Errorf("locate data directory: %w", err)
+		return err
 	}
-	if _, err := os.Stat(filepath.Join(dir, versionName)); err != nil {
-		return holt.Errorf(holt.KindNotFound, "%s is no Holt data directory: give the server's with --data-dir", dir)
-	}
-	free, err := standAside(ctx, cfg, dir)
+	free, _, err := standAside(ctx, cfg, dir)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, free()) }()
 	c := backup.Config{
-		DataDir: dir, Target: target, Server: version(), Progress: progress(stderr),
+		DataDir: dir, Target: target, Server: version(), Progress: backupProgress(stderr),
 		Changes: func(path string) bool { return filepath.Base(path) == "catalog" },
 		Database: func(ctx context.Context, to string) error {
 			return metasql.Copy(ctx, "sqlite:"+filepath.Join(dir, "holt.db"), to)
@@ -97,7 +95,7 @@ func verifyBackup(ctx context.Context, cfg *config, stdout, stderr io.Writer) er
 		return err
 	}
 	begin := time.Now()
-	man, err := backup.Verify(ctx, dir, progress(stderr))
+	man, err := backup.Verify(ctx, dir, backupProgress(stderr))
 	if err != nil {
 		return err
 	}
@@ -115,7 +113,7 @@ func restoreBackup(ctx context.Context, cfg *config, stdout, stderr io.Writer) e
 	}
 	begin := time.Now()
 	man, err := backup.Restore(ctx, backup.RestoreConfig{
-		Backup: from, DataDir: dir, Progress: progress(stderr),
+		Backup: from, DataDir: dir, Progress: backupProgress(stderr),
 		Pool: func(ctx context.Context, node string) (func() error, error) {
 			p, err := volume.Open(ctx, volume.Config{Dir: node, Size: cfg.poolSize, Log: cfg.log})
 			if err != nil {
@@ -138,25 +136,37 @@ func restoreBackup(ctx context.Context, cfg *config, stdout, stderr io.Writer) e
 	return report(cfg, stdout, "restored", dir, man, begin)
 }
 
+// serverDir returns the data directory, which a server has used.
+func serverDir(cfg *config) (string, error) {
+	dir, err := filepath.Abs(cfg.dataDir)
+	if err != nil {
+		return "", fmt.Errorf("locate data directory: %w", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, versionName)); err != nil {
+		return "", holt.Errorf(holt.KindNotFound, "%s is no Holt data directory: give the server's with --data-dir", dir)
+	}
+	return dir, nil
+}
+
 // standAside makes the data directory's pool visible: a server that runs has it
 // mounted, and otherwise nobody may start one meanwhile.
-func standAside(ctx context.Context, cfg *config, dir string) (free func() error, err error) {
+func standAside(ctx context.Context, cfg *config, dir string) (free func() error, running bool, err error) {
 	lock, err := os.OpenFile(filepath.Join(dir, lockName), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("open lock: %w", err)
+		return nil, false, fmt.Errorf("open lock: %w", err)
 	}
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		lock.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			return func() error { return nil }, nil
+			return func() error { return nil }, true, nil
 		}
-		return nil, fmt.Errorf("lock data directory: %w", err)
+		return nil, false, fmt.Errorf("lock data directory: %w", err)
 	}
 	if _, err := volume.Open(ctx, volume.Config{Dir: filepath.Join(dir, "node"), Size: cfg.poolSize, Log: cfg.log}); err != nil {
 		lock.Close()
-		return nil, fmt.Errorf("open pool: %w", err)
+		return nil, false, fmt.Errorf("open pool: %w", err)
 	}
-	return lock.Close, nil // the pool stays mounted, as it does when a server ends
+	return lock.Close, false, nil // the pool stays mounted, as it does when a server ends
 }
 
 // backupRows reads what a copy of the database refers to.
@@ -206,20 +216,33 @@ func report(cfg *config, w io.Writer, what, where string, man *backup.Manifest, 
 	return err
 }
 
-// progress prints how far a long call is, on a terminal.
-func progress(w io.Writer) func(backup.Progress) {
+// progress returns what prints how far a long call is, on a terminal. Negative
+// bytes end it.
+func progress(w io.Writer) func(step string, bytes int64) {
 	f, ok := w.(*os.File)
 	if !ok {
-		return nil
+		return func(string, int64) {}
 	}
 	if _, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS); err != nil {
-		return nil
+		return func(string, int64) {}
 	}
 	var last time.Time
-	return func(p backup.Progress) {
-		if time.Since(last) > 200*time.Millisecond {
-			last = time.Now()
-			fmt.Fprintf(w, "\r\x1b[K%s, %s read\r", p.Step, holt.FormatSize(p.Bytes))
+	var was string
+	return func(step string, bytes int64) {
+		if step == was && time.Since(last) < 200*time.Millisecond {
+			return
 		}
+		last, was = time.Now(), step
+		fmt.Fprint(w, "\r\x1b[K", step)
+		if bytes > 0 {
+			fmt.Fprintf(w, ", %s read", holt.FormatSize(bytes))
+		}
+		fmt.Fprint(w, "\r")
 	}
+}
+
+// backupProgress is progress for package backup.
+func backupProgress(w io.Writer) func(backup.Progress) {
+	say := progress(w)
+	return func(p backup.Progress) { say(p.Step, p.Bytes) }
 }

@@ -46,8 +46,9 @@ type config struct {
 	prepared   int
 	idleAfter  time.Duration
 
-	rest []string // arguments that are no flags
-	json bool     // what a verb says
+	rest  []string // arguments that are no flags
+	json  bool     // what a verb says
+	quick bool     // fsck reads no contents
 
 	logLevel  slog.Level
 	logFormat string
@@ -94,6 +95,7 @@ func parse(args []string, stderr io.Writer) (c config, err error) {
 	resolvers := fs.String("nameservers", "", "comma-separated `addresses` that workspaces ask for names (default: the machine's own)")
 	level := fs.String("log-level", "info", "`level`: debug, info, warn or error")
 	fs.StringVar(&c.logFormat, "log-format", "text", "`format`: text or json")
+	fs.BoolVar(&c.quick, "quick", false, "let fsck only look what is there, and read no contents")
 	fs.BoolVar(&c.json, "json", false, "let a verb print JSON")
 	showVersion := fs.Bool("version", false, "print the version and exit")
 	fs.Usage = func() {

@@ -50,9 +50,9 @@ type Peer struct {
 	tell    bool   // the status is to be sent
 	edits   uint64 // sync messages with an update that came
 	waiting []waiting
-	asked   uint64 // last request to write the file
-	wrote   uint64 // last one that was answered, or is to be
-	written bool   // that is to be told
+	asked   uint64  // last request to write the file
+	wrote   uint64  // last one that was answered, or is to be
+	written bool    // that is to be told
 	closed  *Closed // nothing follows what is queued
 }
 
