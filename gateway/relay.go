@@ -81,7 +81,7 @@ func (g *Gateway) enter(w http.ResponseWriter, r *http.Request, need right, serv
 	if need.readers && a.readOnly() {
 		r = readOnly(r)
 	}
-	if err := serve(r.WithContext(ctx), a.Workspace); err != nil {
+	if err := serve(r.WithContext(context.WithValue(ctx, keyAccess, a)), a.Workspace); err != nil {
 		writeProblem(w, r, err)
 	}
 }
@@ -191,7 +191,7 @@ func (g *Gateway) proxy(w http.ResponseWriter, r *http.Request, ws meta.Workspac
 		Rewrite: func(pr *httputil.ProxyRequest) {
 			pr.Out.URL = &url.URL{Scheme: "http", Host: string(ws.Sandbox), Path: path, RawQuery: guestQuery(pr.In.URL.Query())}
 			pr.Out.Host = "guest"
-			pr.Out.Header = guestHeader(pr.In.Header, secret)
+			pr.Out.Header = guestHeader(pr.In, secret)
 		},
 		Transport:      quiet{g.guests},
 		FlushInterval:  -1,

@@ -123,6 +123,7 @@ var rights = map[string]right{
 	guestRight(guestwire.RouteFileChmod):      {who: editor, scope: meta.ScopeWrite},
 	guestRight(guestwire.RouteFileExtract):    {who: editor, scope: meta.ScopeWrite},
 	guestRight(guestwire.RouteDocument):       {who: viewer, scope: meta.ScopeWrite, readers: true},
+	guestRight(guestwire.RoutePresence):       {who: viewer, scope: meta.ScopeWrite, readers: true},
 	guestRight(guestwire.RouteMux):            {who: viewer, scope: meta.ScopeWrite, readers: true},
 	guestRight(guestwire.RoutePorts):          {who: viewer, scope: meta.ScopeWrite},
 

@@ -74,7 +74,7 @@ var allowed = map[string]struct{ who, scope string }{
 	"guest-file-archive": {"yyyynu", "write"}, "guest-file-watch": {"yyyynu", "write"}, "guest-file-search": {"yyyynu", "write"},
 	"guest-file-write": {"yyyfnu", "write"}, "guest-file-rename": {"yyyfnu", "write"}, "guest-file-mkdir": {"yyyfnu", "write"},
 	"guest-file-remove": {"yyyfnu", "write"}, "guest-file-chmod": {"yyyfnu", "write"}, "guest-file-extract": {"yyyfnu", "write"},
-	"guest-document": {"yyyynu", "write"}, "guest-ports": {"yyyynu", "write"}, "guest-mux": {"yyyynu", "write"},
+	"guest-document": {"yyyynu", "write"}, "guest-ports": {"yyyynu", "write"}, "guest-mux": {"yyyynu", "write"}, "guest-presence": {"yyyynu", "write"},
 
 	"health": {"yyyyyy", ""}, "openapi": {"yyyyyy", ""}, "login-page": {"yyyyyy", ""}, "login-script": {"yyyyyy", ""}, "pages": {"yyyyyy", ""},
 	// These answer with a page that says what is missing, never with 404.

@@ -30,10 +30,13 @@ var (
 	}
 )
 
-// guestHeader returns what of a request's header an agent gets to see.
-func guestHeader(in http.Header, secret string) http.Header {
-	out := pick(in, toGuest)
+// guestHeader returns the header with which an agent gets a request that was
+// permitted: what of the client's it may see, and who the client is.
+func guestHeader(r *http.Request, secret string) http.Header {
+	out := pick(r.Header, toGuest)
 	out.Set(guestwire.SecretHeader, secret)
+	a := permitted(r.Context())
+	out.Set(guestwire.UserHeader, guestwire.User{ID: string(a.User), Name: a.Name, Role: string(a.Seat)}.String())
 	return out
 }
 

@@ -65,7 +65,7 @@ func handshake(r *http.Request, guest net.Conn, path, protocol, secret string) (
 	stop := context.AfterFunc(ctx, func() { _ = guest.SetDeadline(time.Unix(1, 0)) }) // a dead connection needs none
 	defer stop()
 	out := &http.Request{
-		Method: http.MethodGet, Host: "guest", Header: guestHeader(r.Header, secret),
+		Method: http.MethodGet, Host: "guest", Header: guestHeader(r, secret),
 		URL: &url.URL{Scheme: "http", Host: "guest", Path: path, RawQuery: guestQuery(r.URL.Query())},
 	}
 	out.Header.Set("Connection", "Upgrade")

@@ -22,10 +22,33 @@ const (
 
 // attachDocument joins a peer of a document and a socket, as attachTerminal.
 func (a *Agent) attachDocument(w http.ResponseWriter, r *http.Request) error {
-	p, err := a.documents.Join(path(r), collab.Join{ReadOnly: flag(r, "readonly"), Epoch: r.URL.Query().Get("epoch")})
+	p, err := a.documents.Join(path(r), collab.Join{ReadOnly: flag(r, "readonly"), Epoch: r.URL.Query().Get("epoch"), User: user(r)})
 	if err != nil {
 		return err
 	}
+	return a.attachPeer(w, r, p)
+}
+
+// attachPresence joins one of those who are in the workspace and a socket.
+func (a *Agent) attachPresence(w http.ResponseWriter, r *http.Request) error {
+	p, err := a.documents.Meet(collab.Join{ReadOnly: flag(r, "readonly"), User: user(r)})
+	if err != nil {
+		return err
+	}
+	return a.attachPeer(w, r, p)
+}
+
+// user returns who sends a request, as the gateway says.
+func user(r *http.Request) guestwire.User {
+	u, err := guestwire.ParseUser(r.Header.Get(guestwire.UserHeader))
+	if err != nil {
+		return guestwire.User{}
+	}
+	return u
+}
+
+// attachPeer joins a peer and a socket, and closes both.
+func (a *Agent) attachPeer(w http.ResponseWriter, r *http.Request, p *collab.Peer) error {
 	defer p.Close()
 	ws, err := upgrade(w, r)
 	if ws == nil {
@@ -56,7 +79,9 @@ func (a *Agent) attachDocument(w http.ResponseWriter, r *http.Request) error {
 			ws.Close(websocket.StatusUnsupportedData, "messages are binary")
 			break
 		}
-		a.counts.requests.Add(1) // typing keeps a machine awake
+		if collab.Edits(m) {
+			a.counts.requests.Add(1) // typing keeps a machine awake
+		}
 		if p.Handle(m) != nil {
 			<-ctx.Done() // the sender tells it why
 			break

@@ -86,6 +86,7 @@ func (a *Agent) endpoints() map[string]endpoint {
 		guestwire.RouteFileWatch:      a.watch,
 		guestwire.RouteFileSearch:     a.search,
 		guestwire.RouteDocument:       a.attachDocument,
+		guestwire.RoutePresence:       a.attachPresence,
 		guestwire.RouteMux:            a.mux,
 		guestwire.RoutePorts:          a.listPorts,
 		guestwire.RoutePortDial:       a.dialPort,

@@ -34,6 +34,12 @@ func (a awareness) apply(p *Peer, update []byte) ([]byte, error) {
 		if r.OK() && (len(state) > maxStateSize || !json.Valid(state)) {
 			r.Fail("a state that is not JSON, or too large")
 		}
+		if r.OK() {
+			var err error
+			if state, err = stamp(p.user, state); err != nil {
+				r.Fail(err.Error())
+			}
+		}
 		if r.OK() && a.set(p, client, clock, state) {
 			news = appendPresence(news, client, clock, state)
 			count++
@@ -43,18 +49,18 @@ func (a awareness) apply(p *Peer, update []byte) ([]byte, error) {
 }
 
 // set follows the rule of y-protocols: a higher clock wins, and of equal clocks the
-// one with which the client is gone.
+// one with which the client is gone. Nobody speaks for a client of somebody else.
 func (a awareness) set(p *Peer, client, clock uint64, state []byte) bool {
 	old := a[client]
 	gone := string(state) == "null"
 	switch {
 	case old != nil && clock < old.clock, old != nil && clock == old.clock && !gone, old == nil && gone:
 		return false
+	case old != nil && old.peer != p && old.peer.user != p.user, old == nil && a.count(p) >= maxStates:
+		return false
 	case gone:
 		delete(a, client)
 		return true
-	case old == nil && a.count(p) >= maxStates:
-		return false
 	}
 	a[client] = &presence{clock: clock, state: slices.Clone(state), peer: p}
 	return true

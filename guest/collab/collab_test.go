@@ -297,6 +297,78 @@ func TestAFileIsWrittenWhenAPeerAsks(t *testing.T) {
 	}
 }
 
+func TestAProgramThatReadTheFileBeforeItWasWrittenTakesNothingBack(t *testing.T) {
+	d := newDesk(t, nil)
+	path := d.put("a.txt", "one\ntwo\nthree\n")
+	a := d.open(path, Join{})
+	a.awaits("one\ntwo\nthree\n")
+	a.edit(-1, 0, "typed meanwhile\n")
+	eventually(t, "the file has it", func() bool { return d.content(path) == "one\ntwo\nthree\ntyped meanwhile\n" })
+	write := func(text string, at time.Time) {
+		t.Helper()
+		part := d.put("part", text)
+		if err := errors.Join(os.Chtimes(part, at, at), os.Rename(part, path)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("ONE\ntwo\nthree\n", time.Now())
+	a.awaits("ONE\ntwo\nthree\ntyped meanwhile\n")
+	eventually(t, "the file has both", func() bool { return d.content(path) == a.text() })
+	// Much later it means what it says.
+	write("ONE\ntwo\nthree\n", time.Now().Add(2*recall))
+	a.awaits("ONE\ntwo\nthree\n")
+}
+
+func TestNobodySpeaksForSomebodyElse(t *testing.T) {
+	d := newDesk(t, nil)
+	meet := func(u guestwire.User) *Peer {
+		t.Helper()
+		p, err := d.rooms.Meet(Join{User: u})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(p.Close)
+		return p
+	}
+	tell := func(p *Peer, client, clock uint64, state string) error {
+		return p.Handle(awarenessMessage(1, appendPresence(nil, client, clock, []byte(state))))
+	}
+	known := func(client uint64) string {
+		d.rooms.hall.mu.Lock()
+		defer d.rooms.hall.mu.Unlock()
+		if c := d.rooms.hall.aware[client]; c != nil {
+			return string(c.state)
+		}
+		return ""
+	}
+	ann, ben := guestwire.User{ID: "us-1", Name: "ann", Role: "owner"}, guestwire.User{ID: "us-2", Name: "ben", Role: "viewer"}
+	a, b := meet(ann), meet(ben)
+	for _, tc := range []struct {
+		p             *Peer
+		client, clock uint64
+		state, want   string
+	}{
+		{a, 1, 1, `{"path":"/a","user":{"name":"ben"}}`, `{"path":"/a","user":{"id":"us-1","name":"ann","role":"owner"}}`},
+		{b, 1, 9, `{"path":"/b"}`, `{"path":"/a","user":{"id":"us-1","name":"ann","role":"owner"}}`},
+		{b, 1, 9, `null`, `{"path":"/a","user":{"id":"us-1","name":"ann","role":"owner"}}`},
+		{b, 2, 1, `{}`, `{"user":{"id":"us-2","name":"ben","role":"viewer"}}`},
+		{meet(ann), 1, 2, `{"path":"/c"}`, `{"path":"/c","user":{"id":"us-1","name":"ann","role":"owner"}}`}, // the same page, connected anew
+	} {
+		if err := tell(tc.p, tc.client, tc.clock, tc.state); err != nil {
+			t.Fatal(err)
+		}
+		if got := known(tc.client); got != tc.want {
+			t.Errorf("after %s of client %d: %s, want %s", tc.state, tc.client, got, tc.want)
+		}
+	}
+	if err := tell(b, 3, 1, `[]`); err == nil {
+		t.Error("a state that is no object was taken")
+	}
+	if err := a.Handle(syncMessage(syncStep1, []byte{0})); err == nil {
+		t.Error("there is a document where people meet")
+	}
+}
+
 func TestEditsAreWrittenInTheFormatOfTheFile(t *testing.T) {
 	d := newDesk(t, nil)
 	path := d.put("a.txt", "\xEF\xBB\xBFone\r\ntwo 😀\r\n")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,6 +22,11 @@ const (
 	settle = 50 * time.Millisecond
 	// settleEmpty is the same for a file that is empty.
 	settleEmpty = 500 * time.Millisecond
+	// recall: a program that wrote the file may have read it so long before, and not
+	// know what was written in between.
+	recall = 2 * time.Second
+	// maxPast is how many texts of that time are remembered.
+	maxPast = 3
 )
 
 // content is a file as it was read.
@@ -171,10 +177,11 @@ func (r *Room) look(ctx context.Context) (again time.Duration) {
 
 // take makes c, which somebody else has written, the base. mu is held.
 func (r *Room) take(ctx context.Context, c content) {
-	base := r.base
+	base := r.ancestor(c)
 	told := r.gone || r.format.eol != c.format.eol || r.format.bom != c.format.bom
 	r.base, r.format, r.etag, r.gone = c.text, c.format, c.etag, false
-	if base != c.text {
+	r.past = nil // a program that writes twice knows what it wrote
+	if base != c.text || r.text.String() != c.text {
 		r.wanted = true // the journal learns what the file has with the edits, or not at all
 		if err := r.mergeOthers(ctx, base, c.text); err != nil {
 			r.report(err)
@@ -184,6 +191,35 @@ func (r *Room) take(ctx context.Context, c content) {
 	if r.compare() || told {
 		r.tellAll()
 	}
+}
+
+// ancestor is the text from which others made c: what the file had last, or, when the
+// room wrote while they were at it, what it had before. That is told by what c is
+// nearer to. mu is held.
+func (r *Room) ancestor(c content) string {
+	best := r.base
+	if len(r.past) == 0 || best == c.text {
+		return best
+	}
+	size := diff.Size(diff.Between(best, c.text))
+	for i := len(r.past) - 1; i >= 0; i-- {
+		p := r.past[i]
+		if c.changed.Sub(p.until) > recall {
+			break
+		}
+		if n := diff.Size(diff.Between(p.text, c.text)); n < size {
+			best, size = p.text, n
+		}
+	}
+	return best
+}
+
+// remember notes what the file had before it was written. mu is held.
+func (r *Room) remember(text string) {
+	if len(r.past) == maxPast {
+		r.past = r.past[1:]
+	}
+	r.past = append(r.past, past{text, time.Now()})
 }
 
 // compare marks the document as written if it has the text of the file, else as not
@@ -248,6 +284,7 @@ func (r *Room) save(ctx context.Context) {
 		if err != nil {
 			r.report(err)
 		} else {
+			r.remember(r.base)
 			r.base, r.format, r.etag, r.gone = text, f, info.ETag, false
 			r.problem, r.problems = "", 0
 			if r.edited.Equal(edited) {
@@ -320,6 +357,9 @@ func (r *Room) run(ctx context.Context) {
 		case <-settled:
 			look()
 		case <-tick.C:
+			r.mu.Lock()
+			r.past = slices.DeleteFunc(r.past, func(p past) bool { return time.Since(p.until) > recall })
+			r.mu.Unlock()
 			r.m.watch.add(r.path) // its directory may be another one now
 			look()
 		case <-timer.C:

@@ -51,6 +51,12 @@
 // The server sends a status, its step 1 and the awareness first. Edits and
 // requests of a peer that only reads are ignored.
 //
+// What a client says about itself in its awareness is an object; its field user is
+// set by the agent, to the [guestwire.User] that the gateway says it is.
+//
+// [Rooms.Meet] is a room without a document, of all who are in the workspace. It
+// knows the messages awareness and query.
+//
 // A client that holds state names its epoch when it connects; one that does not
 // begins with an empty state vector. The close codes are in package guestwire.
 //

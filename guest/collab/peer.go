@@ -41,6 +41,7 @@ func (c *Closed) Error() string { return c.Reason }
 type Peer struct {
 	room     *Room
 	readOnly bool
+	user     guestwire.User
 	wake     chan struct{} // capacity 1
 
 	// Guarded by room.mu.
@@ -55,6 +56,9 @@ type Peer struct {
 	written bool    // that is to be told
 	closed  *Closed // nothing follows what is queued
 }
+
+// Edits reports whether a message may be an edit.
+func Edits(m []byte) bool { return len(m) > 1 && m[0] == messageSync && m[1] != syncStep1 }
 
 // Close leaves the room.
 func (p *Peer) Close() { p.room.leave(p) }
@@ -167,7 +171,11 @@ func (p *Peer) Handle(m []byte) error {
 func (p *Peer) handle(m []byte) error {
 	r := p.room
 	rd := lib0.NewReader(m)
-	switch kind := rd.Uint(); kind {
+	kind := rd.Uint()
+	if r.doc == nil && (kind == messageSync || kind == messageWrite) {
+		return errors.New("there is no document here")
+	}
+	switch kind {
 	case messageSync:
 		step, payload := rd.Uint(), rd.Bytes()
 		if err := rd.Err(); err != nil {

@@ -43,6 +43,7 @@ type Room struct {
 	format format
 	etag   string
 	gone   bool
+	past   []past // what it had before base, the last one last
 
 	dirty    time.Time // first edit that is not written; zero for none
 	edited   time.Time // last edit
@@ -57,6 +58,12 @@ type Room struct {
 	wanted  bool   // a state is to be queued, and nothing before it
 	logged  int    // bytes queued since the state
 	stated  int    // bytes of the state
+}
+
+// past is a text that the file had until the room wrote another one.
+type past struct {
+	text  string
+	until time.Time
 }
 
 func newRoom(m *Rooms, path string) *Room {
@@ -122,7 +129,7 @@ func (r *Room) join(o Join) (*Peer, bool, error) {
 	if len(r.peers) >= r.m.opt.Peers {
 		return nil, true, &holt.Error{Kind: holt.KindLimit, Limit: "peers", Text: "too many people have the file open"}
 	}
-	p := &Peer{room: r, readOnly: o.ReadOnly, wake: make(chan struct{}, 1), tell: true, current: o.Epoch != ""}
+	p := &Peer{room: r, readOnly: o.ReadOnly, user: o.User, wake: make(chan struct{}, 1), tell: true, current: o.Epoch != ""}
 	r.peers[p] = struct{}{}
 	r.empty = time.Time{}
 	if o.Epoch != "" && o.Epoch != r.epoch {

@@ -71,8 +71,9 @@ func set[T comparable](v *T, def T) {
 
 // Join says how a peer joins.
 type Join struct {
-	ReadOnly bool   // its edits are ignored
-	Epoch    string // of the state it holds; "" means that it holds none
+	ReadOnly bool           // its edits are ignored
+	Epoch    string         // of the state it holds; "" means that it holds none
+	User     guestwire.User // who it is, for others; zero if nobody said
 }
 
 // Rooms holds the open documents. It is safe for concurrent use.
@@ -84,6 +85,7 @@ type Rooms struct {
 	watch *watcher
 
 	outbox outbox
+	hall   *Room // of those who are in the workspace; without a document
 
 	mu    sync.Mutex
 	rooms map[string]*Room // by path
@@ -94,6 +96,7 @@ type Rooms struct {
 func New(o Options) *Rooms {
 	o.setDefaults()
 	m := &Rooms{opt: o, rooms: map[string]*Room{}}
+	m.hall = newRoom(m, "")
 	m.ctx, m.stop = context.WithCancel(context.Background())
 	m.watch = newWatcher(o.Log, m.changed)
 	m.wg.Go(func() { m.watch.run(m.ctx) })
@@ -103,6 +106,7 @@ func New(o Options) *Rooms {
 // Close writes what is not written and ends all rooms.
 func (m *Rooms) Close() {
 	m.stop()
+	m.closeHall()
 	m.wg.Wait()
 }
 

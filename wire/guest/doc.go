@@ -69,6 +69,14 @@
 // epoch=EPOCH. A file that cannot be edited so is answered 501 with the reason in
 // [ReasonHeader].
 //
+// # Presence session
+//
+// GET /v1/presence: who is in the workspace. The socket speaks the awareness protocol of
+// y-protocols alone; see package collab. What a page tells of itself is an object, to which
+// the agent adds the field user with the [User] of [UserHeader]. Pages tell with
+// path the file that they show, with cursor its relative positions of Yjs (anchor,
+// head), and with terminal the one in which somebody types.
+//
 // # Mux session
 //
 // GET /v1/mux: one socket for all that a page asks of the files: see [MuxOp]. A

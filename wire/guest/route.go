@@ -34,6 +34,7 @@ const (
 	RouteFileWatch      = "file-watch"
 	RouteFileSearch     = "file-search"
 	RouteDocument       = "document"
+	RoutePresence       = "presence"
 	RouteMux            = "mux"
 	RouteJournal        = "journal"
 	RouteJournalReplay  = "journal-replay"
@@ -70,6 +71,7 @@ func Routes() []Route {
 		{RouteFileWatch, http.MethodGet, "/v1/files/watch", true, true},
 		{RouteFileSearch, http.MethodGet, "/v1/files/search", true, false},
 		{RouteDocument, http.MethodGet, "/v1/document", true, true},
+		{RoutePresence, http.MethodGet, "/v1/presence", true, true},
 		{RouteMux, http.MethodGet, "/v1/mux", true, true},
 		{RoutePorts, http.MethodGet, "/v1/ports", true, false},
 		{RoutePortDial, http.MethodGet, "/v1/ports/{port}/dial", false, true},
