@@ -71,6 +71,6 @@ func killSandbox(t *testing.T, s *server.Server, sandbox string) {
 // shared makes a small project whose file has what editors get wrong.
 const shared = `cd /workspace && git init -q . && git config user.email a@example.org && git config user.name A && mkdir -p .vscode
 printf '{ "editor.autoClosingBrackets": "never", "editor.wordBasedSuggestions": "off", "editor.quickSuggestions": { "other": "off" }, "terminal.integrated.gpuAcceleration": "off" }\n' > .vscode/settings.json
-printf '\357\273\277one\r\ntwo 🦊 fox\r\nthree\r\nfour\r\nfive\r\n' > both.txt
+printf '\357\273\277one\r\ntwo 🦊 fox\r\n.\r\n.\r\n.\r\n.\r\nthree\r\n.\r\n.\r\n.\r\n.\r\nfour\r\nfive\r\n' > both.txt
 git add -A && git commit -qm one
 sed -i 's/three/THREE/' both.txt && git commit -qam two && git tag two && git checkout -q HEAD~1 && git tag one`

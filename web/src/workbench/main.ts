@@ -12,10 +12,13 @@ import { FileService } from '@codingame/monaco-vscode-files-service-override/vsc
 import { WorkingCopyBackupTracker } from '@codingame/monaco-vscode-working-copy-service-override/vscode/vs/workbench/services/workingCopy/common/workingCopyBackupTracker';
 import 'vscode/localExtensionHost';
 import './languages';
+import { Presence } from '../collab/presence';
 import type { Workspace } from '../core/state';
+import { guestSocket } from '../link/document';
 import type { MuxLink } from '../link/mux';
 import { showConnection } from './connection';
 import { AgentFiles } from './files';
+import { registerPeople, showPeople } from './people';
 import { registerPorts } from './ports';
 import { registerRun } from './run';
 import { AgentSearch } from './search';
@@ -63,13 +66,20 @@ export async function start(workspace: Workspace, link: MuxLink): Promise<void> 
   await initUserConfiguration('{}\n');
   Object.assign(WorkingCopyBackupTracker, { DEFAULT_BACKUP_SCHEDULE_DELAYS: { default: BACKUP_DELAY, delayed: BACKUP_DELAY } });
 
+  const presence = new Presence({
+    open: () => link.status.state === 'open',
+    connect: () => guestSocket(link.workspace, 'presence', {}),
+  });
+  link.onStatus(() => presence.reconsider());
+  presence.reconsider();
   registerPorts(link);
+  registerPeople(presence, folder.path);
   registerRun(folder);
   const container = document.createElement('div');
   container.id = 'workbench';
   document.body.append(container);
   await initialize(
-    services(`holt-${workspace.id}`, folder, new AgentTerminals(link, workspace.id)),
+    services(`holt-${workspace.id}`, folder, new AgentTerminals(link, workspace.id, (terminal) => presence.tell({ terminal }))),
     container,
     {
       workspaceProvider: { trusted: true, open: async () => false, workspace: { folderUri: folder } },
@@ -101,6 +111,7 @@ export async function start(workspace: Workspace, link: MuxLink): Promise<void> 
   files.watchTree(folder.path);
   await shared.start();
   await showJournal(link, shared);
+  await showPeople(presence, shared, folder.path);
   await showConnection(
     link,
     workspace.name,

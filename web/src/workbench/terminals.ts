@@ -19,6 +19,9 @@ import { type Screen, type Status, TerminalLink } from '../link/terminal';
 
 const SHELL = '/bin/bash';
 
+/** Milliseconds after a key for which somebody is said to type. */
+const TYPING_TIME = 1500;
+
 /** How the terminals are arranged, kept in the browser; the terminals are in the workspace. */
 interface Layout {
   tabs: { active: boolean; shown: string | undefined; terminals: { id: string; size: number }[] }[];
@@ -37,10 +40,13 @@ export class AgentTerminals extends SimpleTerminalBackend {
   private names: Record<string, string> = {};
   private next = 1_000_000;
   private leaving = false;
+  private typingTimer: number | undefined;
 
   constructor(
     private readonly link: MuxLink,
     private readonly workspaceID: string,
+    /** Is told in which terminal somebody types here; undefined: in none any more. */
+    private readonly typing: (terminal: string | undefined) => void = () => {},
   ) {
     super();
     this.key = `holt.terminals.${workspaceID}`;
@@ -168,9 +174,15 @@ export class AgentTerminals extends SimpleTerminalBackend {
     const p = new AgentProcess(this.number(t.id), this.workspaceID, t, shell, cwd, this.link, () => this.leaving, () => {
       this.processes.delete(p);
       this.known.delete(t.id);
-    });
+    }, () => this.types(t.id));
     this.processes.add(p);
     return p;
+  }
+
+  private types(terminal: string): void {
+    this.typing(terminal);
+    window.clearTimeout(this.typingTimer);
+    this.typingTimer = window.setTimeout(() => this.typing(undefined), TYPING_TIME);
   }
 
   /** The workbench knows terminals by number, and keeps none of them. */
@@ -228,6 +240,7 @@ class AgentProcess implements ITerminalChildProcess, Screen {
     mux: MuxLink,
     private readonly leaving: () => boolean,
     private readonly forget: () => void,
+    private readonly types: () => void,
   ) {
     if (terminal.cols && terminal.rows) this.dimensions = { cols: terminal.cols, rows: terminal.rows };
     this.link = new TerminalLink(
@@ -261,6 +274,7 @@ class AgentProcess implements ITerminalChildProcess, Screen {
   }
 
   input(data: string): void {
+    this.types();
     this.link.input(data);
   }
 
