@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/holt-ide/holt/durable"
 	"github.com/holt-ide/holt/fsck"
 	"github.com/holt-ide/holt/test/server"
 )
@@ -104,6 +105,7 @@ func TestFsck(t *testing.T) {
 		t.Fatal(err)
 	}
 	image := one("images/*.erofs", func(path string) bool { info, err := os.Stat(path); return err == nil && info.Size() < 100<<20 })
+	own(t, image)
 	flip(t, image)
 	if err := os.Rename(one("node/pool/snapshots/"+gone, every), filepath.Join(s.Dir, "node/pool/snapshots/sn-stray")); err != nil {
 		t.Fatal(err)
@@ -129,6 +131,18 @@ func TestFsck(t *testing.T) {
 	}
 	// What is wrecked here cannot be served; it is removed with the server.
 	if err := os.RemoveAll(filepath.Join(s.Dir, "node/pool/snapshots/sn-stray")); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// own gives the data directory a copy of a file that it shares with the cache.
+func own(t *testing.T, path string) {
+	t.Helper()
+	body, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := durable.WriteFile(path, body, 0o444); err != nil {
 		t.Fatal(err)
 	}
 }
