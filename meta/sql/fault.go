@@ -5,6 +5,8 @@ import (
 	stdsql "database/sql"
 	"database/sql/driver"
 	"errors"
+	"io"
+	"net"
 	"strings"
 	"syscall"
 
@@ -42,10 +44,27 @@ func (s *Store) fault(err error) error {
 	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return faultPostgres(e.Code, err)
 	}
-	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok || errors.Is(err, driver.ErrBadConn) || errors.Is(err, stdsql.ErrConnDone) {
+	if cutOff(err) {
 		return holt.Wrap(holt.KindUnavailable, err, silentText)
 	}
 	return err
+}
+
+// cutOff reports whether err came of a connection that could not be made or broke.
+// What was asked may have been done.
+func cutOff(err error) bool {
+	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[net.Error](err); ok {
+		return true
+	}
+	for _, broken := range []error{driver.ErrBadConn, stdsql.ErrConnDone, io.EOF, io.ErrUnexpectedEOF, net.ErrClosed} {
+		if errors.Is(err, broken) {
+			return true
+		}
+	}
+	return pgconn.SafeToRetry(err) // a connection that was found broken before it was used
 }
 
 func faultSQLite(code int, err error) error {

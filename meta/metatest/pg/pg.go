@@ -110,11 +110,14 @@ func (s *Server) command(bin string, who *syscall.Credential, name string, args 
 func (s *Server) run(ctx context.Context, bin string, who *syscall.Credential) error {
 	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
 	defer cancel()
-	port, err := freePort()
-	if err != nil {
-		return err
+	if s.port == 0 {
+		port, err := freePort()
+		if err != nil {
+			return err
+		}
+		s.port = port
 	}
-	s.port = port
+	port := s.port
 	s.cmd = s.command(bin, who, "postgres", "-D", filepath.Join(s.dir, "data"), "-c", "listen_addresses=127.0.0.1",
 		"-c", "port="+strconv.Itoa(port), "-c", "unix_socket_directories="+s.dir, "-c", "fsync=off", "-c", "max_connections=100")
 	log, err := os.Create(filepath.Join(s.dir, "log"))
@@ -148,6 +151,37 @@ func (s *Server) run(ctx context.Context, bin string, who *syscall.Credential) e
 		}
 	}
 }
+
+// Crash ends the server at once, as a crash of its process would, and Restart
+// starts it again under its address.
+func (s *Server) Crash(t testing.TB) {
+	t.Helper()
+	if err := s.cmd.Process.Signal(syscall.SIGQUIT); err != nil { // "immediate shutdown": it recovers at the next start
+		t.Fatal(err)
+	}
+	select {
+	case end := <-s.done:
+		s.done <- end
+	case <-time.After(30 * time.Second):
+		t.Fatal("postgres does not end")
+	}
+}
+
+// Restart starts the server after [Server.Crash].
+func (s *Server) Restart(t testing.TB) {
+	t.Helper()
+	s.done = make(chan error, 1)
+	who, err := nobody()
+	if err == nil {
+		err = s.run(t.Context(), Binaries(), who)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Address returns where the server listens.
+func (s *Server) Address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
 
 func freePort() (int, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
