@@ -127,7 +127,7 @@ func (d *differ) below(ctx context.Context, path string, was, now *entry) error 
 		default:
 			a, b, old, list = &old[0], &list[0], old[1:], list[1:]
 		}
-		name := ""
+		var name string
 		if a != nil {
 			name = a.name
 		} else {

@@ -87,6 +87,9 @@ func (s *Store) load(ctx context.Context, l *line, ws holt.WorkspaceID) error {
 }
 
 func (s *Store) flush(ctx context.Context, l *line, f *Flush) (Revision, error) {
+	if l.doubt.Swap(false) {
+		l.loaded = false
+	}
 	first := !l.loaded
 	if err := s.load(ctx, l, f.Workspace); err != nil {
 		return Revision{}, err
@@ -112,7 +115,9 @@ func (s *Store) flush(ctx context.Context, l *line, f *Flush) (Revision, error) 
 	var was *entry
 	if l.last.Number > 0 && l.last.Tenant == f.Tenant {
 		var root entry
-		if root, err = s.root(ctx, &l.last); err != nil {
+		if l.last.Damage != "" {
+			err = &baseError{holt.Errorf(holt.KindCorrupt, "it is damaged: %s", l.last.Damage)}
+		} else if root, err = s.root(ctx, &l.last); err != nil {
 			err = &baseError{err}
 		}
 		was = &root

@@ -362,7 +362,7 @@ func (r *restorer) link(at string, e *entry) error {
 		err = unix.Renameat(dir, temp, dir, name)
 	}
 	if err != nil {
-		unix.Unlinkat(dir, temp, 0)
+		_ = unix.Unlinkat(dir, temp, 0) // ignore rules leave it out
 		return spaceError(fmt.Errorf("make link %.500q: %w", at, err))
 	}
 	r.done.Files++
@@ -458,7 +458,7 @@ func (r *restorer) abandon(f *target) {
 		return
 	}
 	if dir, _, err := r.folderOf(f.path); err == nil {
-		unix.Unlinkat(dir, f.temp, 0)
+		_ = unix.Unlinkat(dir, f.temp, 0) // ignore rules leave it out
 		unix.Close(dir)
 	}
 }

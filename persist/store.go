@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/holt-ide/holt"
@@ -65,6 +66,8 @@ type Store struct {
 
 // line is what is known of a workspace between flushes.
 type line struct {
+	doubt atomic.Bool // a check has found damage: read again what last is
+
 	mu     sync.Mutex // held during a flush
 	loaded bool
 	last   Revision // the latest; Number 0 for none

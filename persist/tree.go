@@ -115,8 +115,8 @@ func (t *Tree) List(ctx context.Context, at string) ([]Entry, error) {
 	return out, nil
 }
 
-// SkipFolder, returned by the function given to Walk, leaves out what is in the folder.
-var SkipFolder = errors.New("leave this folder out")
+// ErrSkipFolder, returned by the function given to Walk, leaves out what is in the folder.
+var ErrSkipFolder = errors.New("leave this folder out")
 
 // Walk calls f for what is at a path and everything below, a folder before what is in
 // it, in the order of names. It ends with the first error of f.
@@ -131,7 +131,7 @@ func (t *Tree) Walk(ctx context.Context, at string, f func(Entry) error) error {
 
 func (t *Tree) walk(ctx context.Context, at string, e *entry, f func(string, *entry) error) error {
 	err := f(at, e)
-	if errors.Is(err, SkipFolder) && e.kind == Folder {
+	if errors.Is(err, ErrSkipFolder) && e.kind == Folder {
 		return nil
 	}
 	if err != nil || e.kind != Folder {

@@ -37,10 +37,6 @@ func Run(t *testing.T, fresh Opener) {
 		{"Checkpoints", testCheckpoints},
 		{"CheckpointRace", testCheckpointRace},
 		{"Snapshots", testSnapshots},
-		{"Revisions", testRevisions},
-		{"RevisionConflicts", testRevisionConflicts},
-		{"RevisionRace", testRevisionRace},
-		{"RevisionSweep", testRevisionSweep},
 		{"Tokens", testTokens},
 		{"TokenRevokeRace", testTokenRevokeRace},
 		{"TokenPurge", testTokenPurge},
@@ -60,6 +56,7 @@ func Run(t *testing.T, fresh Opener) {
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, fresh(t)) })
 	}
+	RunRevisions(t, fresh)
 }
 
 // start opens a store and closes it with the test.

@@ -12,6 +12,14 @@ import (
 	"github.com/holt-ide/holt/meta"
 )
 
+// RunRevisions runs the part of the suite that is about revisions.
+func RunRevisions(t *testing.T, fresh Opener) {
+	t.Run("Revisions", func(t *testing.T) { testRevisions(t, fresh(t)) })
+	t.Run("RevisionConflicts", func(t *testing.T) { testRevisionConflicts(t, fresh(t)) })
+	t.Run("RevisionRace", func(t *testing.T) { testRevisionRace(t, fresh(t)) })
+	t.Run("RevisionSweep", func(t *testing.T) { testRevisionSweep(t, fresh(t)) })
+}
+
 func blob(n byte) meta.BlobID { return meta.BlobID{0: n, 31: n} }
 
 // publication returns one of workspace ws with a pack of its own, which holds the blobs.
