@@ -86,6 +86,7 @@ func (a *Agent) writeFile(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	a.documents.Saved(path(r))
 	w.Header().Set("ETag", info.ETag)
 	return reply(w, info)
 }

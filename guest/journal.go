@@ -71,6 +71,7 @@ func (a *Agent) feedJournal(w http.ResponseWriter, r *http.Request) error {
 // replayJournal brings documents back that the machine lost with its memory.
 func (a *Agent) replayJournal(w http.ResponseWriter, r *http.Request) error {
 	var out guestwire.JournalResult
+	restored := flag(r, "restored")
 	body := bufio.NewReader(r.Body)
 	replay := func(list []guestwire.JournalEntry) {
 		if len(list) == 0 {
@@ -78,7 +79,7 @@ func (a *Agent) replayJournal(w http.ResponseWriter, r *http.Request) error {
 		}
 		out.Documents++
 		path := list[0].Path
-		done, err := a.documents.Replay(r.Context(), path, list)
+		done, err := a.documents.Replay(r.Context(), path, list, restored)
 		switch {
 		case err != nil:
 			a.log.Warn("replay", "path", path, "err", err)

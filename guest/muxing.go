@@ -18,6 +18,7 @@ func (a *Agent) mux(w http.ResponseWriter, r *http.Request) error {
 	defer ws.CloseNow()
 	s := mux.Server{
 		Files:   a.files,
+		Saved:   a.documents.Saved,
 		Ports:   a.listening,
 		Watches: func(n int64) { a.counts.watches.Add(n) },
 		Welcome: guestwire.MuxWelcome{Dir: a.cfg.Dir, Home: a.cfg.Home, User: a.cfg.User, BootID: a.bootID},

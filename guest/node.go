@@ -103,6 +103,12 @@ func (a *Agent) freeze(w http.ResponseWriter, r *http.Request) error {
 	return done(w)
 }
 
+// writeDocuments writes what is in open documents and not in their files yet.
+func (a *Agent) writeDocuments(w http.ResponseWriter, r *http.Request) error {
+	a.documents.Flush(r.Context())
+	return done(w)
+}
+
 // thaw gives the machine its new identity. The new secret holds, and the old
 // connections are gone, before anything else is tried.
 func (a *Agent) thaw(w http.ResponseWriter, r *http.Request) error {

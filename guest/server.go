@@ -94,6 +94,7 @@ func (a *Agent) endpoints() map[string]endpoint {
 		guestwire.RouteEvents:         a.streamEvents,
 		guestwire.RouteJournal:        a.feedJournal,
 		guestwire.RouteJournalReplay:  a.replayJournal,
+		guestwire.RouteDocumentsWrite: a.writeDocuments,
 		guestwire.RouteFreeze:         a.freeze,
 		guestwire.RouteUnfreeze:       a.unfreeze,
 		guestwire.RouteThaw:           a.thaw,

@@ -34,6 +34,8 @@ type desk struct {
 	dir   string
 	opt   Options
 	rooms *Rooms
+
+	restored bool // files that a journal is replayed over come from a revision
 }
 
 func newDesk(t *testing.T, set func(*Options)) *desk {

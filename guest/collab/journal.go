@@ -296,7 +296,12 @@ type Replayed struct {
 // Replay brings a document back that a machine lost with its memory: entries are
 // what the journal has of it, from a state on. The file gets what was typed, merged
 // with what others wrote into it since.
-func (m *Rooms) Replay(ctx context.Context, path string, entries []guestwire.JournalEntry) (Replayed, error) {
+//
+// restored says that the files were lost too, and come from a revision: they may be
+// older than all that the journal knows. Then the state that the revision has of the
+// document tells from which text others had changed the file; where it has none, the
+// document was opened later, and nobody had.
+func (m *Rooms) Replay(ctx context.Context, path string, entries []guestwire.JournalEntry, restored bool) (Replayed, error) {
 	var out Replayed
 	if len(entries) == 0 || entries[0].Kind != guestwire.JournalState {
 		return out, holt.Invalid("journal", "the journal does not begin with a state of the document")
@@ -332,7 +337,20 @@ func (m *Rooms) Replay(ctx context.Context, path string, entries []guestwire.Jou
 			ours = ours || base == file
 		}
 	}
-	if ours {
+	kept, err := m.loadState(path)
+	if err != nil {
+		m.opt.Log.Warn("the state of a document is lost, the journal has it", "path", path, "err", err)
+		kept = nil
+	}
+	if was, ok := m.before(kept, k.Epoch); ok && !ours {
+		switch {
+		case was == file, kept.Base != nil && *kept.Base == file:
+			ours = true // as the document was once
+		case restored:
+			base = kept.ancestor(was, file)
+		}
+	}
+	if ours || kept == nil && restored {
 		base = file
 	}
 	typed := text.String()
@@ -343,11 +361,6 @@ func (m *Rooms) Replay(ctx context.Context, path string, entries []guestwire.Jou
 	if live, err := m.replayLive(path, k.Epoch, doc.Encode()); live || err != nil {
 		out.Written = err == nil && typed != file
 		return out, err
-	}
-	kept, err := m.loadState(path)
-	if err != nil {
-		m.opt.Log.Warn("the state of a document is lost, the journal has it", "path", path, "err", err)
-		kept = nil
 	}
 	if kept != nil && kept.Epoch != k.Epoch {
 		if typed == file || typed == base {
@@ -378,6 +391,26 @@ func (m *Rooms) Replay(ctx context.Context, path string, entries []guestwire.Jou
 	defer p.Close()
 	m.Flush(ctx)
 	return out, nil
+}
+
+// before returns the text of a kept state, if it is one of the epoch and loads.
+func (m *Rooms) before(k *kept, epoch string) (text string, ok bool) {
+	if k == nil || k.Epoch != epoch {
+		return "", false
+	}
+	doc := ydoc.New(ydoc.Options{Limits: m.opt.Document})
+	if doc.Apply(bytes.Clone(k.update)) != nil {
+		return "", false
+	}
+	return doc.Text(root).String(), true
+}
+
+// Saved tells the node that somebody wrote a file on purpose, so that it is soon kept
+// elsewhere too. Without a session nobody hears it.
+func (m *Rooms) Saved(path string) {
+	if session := m.outbox.session(); session != 0 && len(path) <= guestwire.MaxJournalPath {
+		m.outbox.add(session, guestwire.JournalEntry{Kind: guestwire.JournalSaved, Path: path})
+	}
 }
 
 // covers tells whether a state has all that a document has.

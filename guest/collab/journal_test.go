@@ -83,7 +83,7 @@ func (n *node) kept(path string) []guestwire.JournalEntry {
 // replay brings a document back, and closes it again.
 func (d *desk) replay(path string, entries []guestwire.JournalEntry) Replayed {
 	d.Helper()
-	r, err := d.rooms.Replay(d.Context(), path, entries)
+	r, err := d.rooms.Replay(d.Context(), path, entries, d.restored)
 	if err != nil {
 		d.Fatal(err)
 	}
@@ -331,7 +331,7 @@ func TestJournalThatIsNone(t *testing.T) {
 		"other path":  {{Kind: guestwire.JournalState, Path: path, Data: []byte(`{"version":1,"path":"/etc/passwd","epoch":"e"}` + "\n\x00\x00")}},
 		"bad updates": {{Kind: guestwire.JournalState, Path: path, Data: []byte(`{"version":1,"path":"` + path + `","epoch":"e"}` + "\n\xff\xff")}},
 	} {
-		if _, err := d.rooms.Replay(t.Context(), path, entries); err == nil {
+		if _, err := d.rooms.Replay(t.Context(), path, entries, false); err == nil {
 			t.Errorf("%s: replayed", name)
 		}
 	}
@@ -369,4 +369,73 @@ func TestHold(t *testing.T) {
 	}
 	d.rooms.Hold(time.Millisecond)
 	e.edit(-1, 0, "!") // comes through by itself
+}
+
+// A volume that was lost comes back as it was some time before the crash, and the
+// journal knows only a later state of the document.
+func TestReplayOverOlderFiles(t *testing.T) {
+	for _, opened := range []bool{false, true} {
+		for _, others := range []bool{false, true} {
+			d := newDesk(t, slowly)
+			path := d.put("a.txt", "one\ntwo\n")
+			revision := d.TempDir()
+			keep := func() {
+				if err := os.CopyFS(revision, os.DirFS(d.dir)); err != nil {
+					d.Fatal(err)
+				}
+			}
+			if !opened {
+				keep()
+			}
+			n := d.journal(nil)
+			e := d.open(path, Join{})
+			e.awaits("one\ntwo\n")
+			e.edit(0, 0, "first\n")
+			d.rooms.Flush(t.Context())
+			if opened {
+				keep()
+			}
+			e.edit(0, 0, "second\n")
+			d.rooms.Flush(t.Context())
+			n = d.journal(n) // which begins with the state of now
+			e.edit(0, 0, "third\n")
+			e.awaitsJournal()
+			entries := n.kept(path)
+			n.stop()
+			e.leave()
+			d.rooms.Close()
+			if err := os.RemoveAll(d.dir); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.CopyFS(d.dir, os.DirFS(revision)); err != nil {
+				t.Fatal(err)
+			}
+			want := "third\nsecond\nfirst\none\ntwo\n"
+			if others && opened { // after our last write, and before the revision was made
+				d.put("a.txt", d.content(path)+"others\n")
+				want += "others\n"
+			}
+			d.rooms = New(d.opt)
+			d.restored = true
+			d.replay(path, entries)
+			if got := d.content(path); got != want {
+				t.Errorf("opened before the revision: %v, changed by others: %v: the file has %q, want %q", opened, others, got, want)
+			}
+		}
+	}
+}
+
+func TestSavesAreHints(t *testing.T) {
+	d := newDesk(t, nil)
+	d.rooms.Saved("/nobody/hears/it")
+	f := d.rooms.Feed()
+	defer f.Close()
+	d.rooms.Saved("/a.txt")
+	list, err := f.Next(t.Context())
+	if err != nil || len(list) != 1 || list[0].Kind != guestwire.JournalSaved || list[0].Path != "/a.txt" || len(list[0].Data) > 0 {
+		t.Fatalf("%+v, %v", list, err)
+	}
+	if err := f.Ack(list[0].Seq); err != nil {
+		t.Fatal(err)
+	}
 }

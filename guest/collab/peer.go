@@ -268,6 +268,7 @@ func (p *Peer) ask(request uint64) {
 // answered tells the peer that the file was written.
 func (p *Peer) answered(request uint64) {
 	if request > p.wrote {
+		p.room.m.Saved(p.room.path)
 		p.wrote, p.written = request, true
 		signal(p.wake)
 	}

@@ -107,6 +107,9 @@ type onlyWriter struct{ io.Writer }
 
 func (st *stream) write(r guestwire.MuxRequest) (any, error) {
 	info, err := st.Files.Write(st.ctx, r.Path, st, guestwire.WriteOptions{IfMatch: r.IfMatch, New: r.New})
+	if err == nil {
+		st.Saved(r.Path)
+	}
 	return entryOf(info), err
 }
 

@@ -36,6 +36,7 @@ type Server struct {
 	Files   *files.Files
 	Ports   func() ([]guestwire.Port, error)
 	Welcome guestwire.MuxWelcome // Version and ReadOnly are filled in
+	Saved   func(path string)    // hears of a file that was written
 	Watches func(n int64)        // counts a watch that begins (1) or ends (-1)
 }
 

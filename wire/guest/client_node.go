@@ -49,6 +49,11 @@ func (c *Client) Freeze(ctx context.Context) error {
 	return c.call(ctx, http.MethodPost, "/v1/freeze", nil, nil, nil)
 }
 
+// WriteDocuments writes what is in open documents and not in their files yet.
+func (c *Client) WriteDocuments(ctx context.Context) error {
+	return c.call(ctx, http.MethodPost, "/v1/documents/write", nil, nil, nil)
+}
+
 // Thaw gives a restored machine its identity. It is called with the secret of
 // before the checkpoint. When the answer was lost, call it again with a client
 // that uses the new secret, or the old one: exactly one of them is valid, and
@@ -252,8 +257,9 @@ func (q *journalQueue) end(err error) {
 }
 
 // ReplayJournal brings documents back into a machine that lost its memory. Entries
-// of one document follow each other.
-func (c *Client) ReplayJournal(ctx context.Context, entries iter.Seq[JournalEntry]) (JournalResult, error) {
+// of one document follow each other. restored says that the files were lost too, and
+// are those of a revision.
+func (c *Client) ReplayJournal(ctx context.Context, restored bool, entries iter.Seq[JournalEntry]) (JournalResult, error) {
 	var out JournalResult
 	r, w := io.Pipe()
 	defer r.Close()
@@ -266,7 +272,11 @@ func (c *Client) ReplayJournal(ctx context.Context, entries iter.Seq[JournalEntr
 		}
 		w.Close()
 	}()
-	resp, err := c.do(ctx, http.MethodPost, "/v1/journal", nil, r, nil)
+	q := url.Values{}
+	if restored {
+		q.Set("restored", "true")
+	}
+	resp, err := c.do(ctx, http.MethodPost, "/v1/journal", q, r, nil)
 	if err != nil {
 		return out, err
 	}

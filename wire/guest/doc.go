@@ -110,12 +110,14 @@
 // node up to which number that is on its disk ([JournalAck]). A new session takes
 // the place of the one before, and begins with the state of each open document:
 // nothing has to be remembered from one to the next. An edit counts as journalled
-// when its entry, or a later state of its document, is acknowledged.
+// when its entry, or a later state of its document, is acknowledged. That somebody
+// wrote a file by a request comes in the same way, as a hint, with no data.
 //
 // POST /v1/journal brings it back into a machine that has lost its memory: for each
 // entry a uvarint with the length of its encoding, and the encoding. Those of one
 // document follow each other, the first of them is a state. The answer is a
-// [JournalResult].
+// [JournalResult]. With ?restored=true the files come from a revision, because the
+// volume was lost too.
 //
 // # Version history
 //

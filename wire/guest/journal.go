@@ -15,6 +15,7 @@ const (
 	JournalUpdate JournalKind = 2 // a change
 	JournalMark   JournalKind = 3 // the file gets the text of here
 	JournalDone   JournalKind = 4 // the file has the text, and the document is closed
+	JournalSaved  JournalKind = 5 // somebody wrote a file, a document or not; nothing to be logged
 )
 
 // JournalEntry is something that happened to a document, on its way out of the
@@ -51,7 +52,7 @@ func DecodeJournalEntry(b []byte) (JournalEntry, error) {
 	}
 	e.Seq, e.Kind, b = seq, JournalKind(b[n]), b[n+1:]
 	length, n := binary.Uvarint(b)
-	if n <= 0 || length > MaxJournalPath || length > uint64(len(b)-n) || e.Kind < JournalState || e.Kind > JournalDone {
+	if n <= 0 || length > MaxJournalPath || length > uint64(len(b)-n) || e.Kind < JournalState || e.Kind > JournalSaved {
 		return e, errJournalEntry
 	}
 	e.Path, e.Data = string(b[n:n+int(length)]), b[n+int(length):]

@@ -42,6 +42,7 @@ const (
 	RoutePortDial       = "port-dial"
 	RouteStats          = "stats"
 	RouteEvents         = "events"
+	RouteDocumentsWrite = "documents-write"
 	RouteFreeze         = "freeze"
 	RouteUnfreeze       = "unfreeze"
 	RouteThaw           = "thaw"
@@ -79,6 +80,7 @@ func Routes() []Route {
 		{RouteEvents, http.MethodGet, "/v1/events", false, true},
 		{RouteJournal, http.MethodGet, "/v1/journal", false, true},
 		{RouteJournalReplay, http.MethodPost, "/v1/journal", false, false},
+		{RouteDocumentsWrite, http.MethodPost, "/v1/documents/write", false, false},
 		{RouteFreeze, http.MethodPost, "/v1/freeze", false, false},
 		{RouteUnfreeze, http.MethodPost, "/v1/unfreeze", false, false},
 		{RouteThaw, http.MethodPost, "/v1/thaw", false, false},

@@ -16,7 +16,7 @@ import (
 // takes two changes.
 var nodeOnly = map[string]bool{
 	RoutePortDial: true, RouteStats: true, RouteEvents: true, RouteFreeze: true, RouteThaw: true, RouteHealth: true, RouteShutdown: true,
-	RouteJournal: true, RouteJournalReplay: true, RouteUnfreeze: true,
+	RouteJournal: true, RouteJournalReplay: true, RouteDocumentsWrite: true, RouteUnfreeze: true,
 }
 
 func TestPublic(t *testing.T) {
