@@ -49,6 +49,14 @@ func (p *Pool) Exists(ws holt.WorkspaceID) (bool, error) {
 
 // Create makes an empty volume of size bytes. The workspace must have none.
 func (p *Pool) Create(ctx context.Context, ws holt.WorkspaceID, size int64) error {
+	return p.Build(ctx, ws, size, nil)
+}
+
+// Build makes a volume of size bytes with what fill writes into dir, its top, whose
+// files have the volume's own IDs. It gets its name when all of that is on the disk;
+// without that, nothing is left. The workspace must have none. A nil fill writes
+// nothing.
+func (p *Pool) Build(ctx context.Context, ws holt.WorkspaceID, size int64, fill func(dir string) error) error {
 	if ok, err := p.Exists(ws); err != nil || ok {
 		return errors.Join(err, holt.Errorf(holt.KindConflict, "workspace %s has a volume already", ws))
 	}
@@ -70,11 +78,111 @@ func (p *Pool) Create(ctx context.Context, ws holt.WorkspaceID, size int64) erro
 		return spaceError(fmt.Errorf("mkfs.ext4: %w: %s", err, strings.TrimSpace(string(out))))
 	}
 	fault.Point("volume.formatted")
+	if fill != nil {
+		if err := p.fill(ws, f.Name(), fill); err != nil {
+			return spaceError(err)
+		}
+		fault.Point("volume.filled")
+	}
 	if err := f.Commit(); err != nil {
 		return spaceError(fmt.Errorf("make volume: %w", err))
 	}
 	return nil
 }
+
+// fill mounts a volume that has no name yet for as long as fill writes.
+func (p *Pool) fill(ws holt.WorkspaceID, img string, fill func(dir string) error) (err error) {
+	dir := p.mountPoint(ws) + ".build"
+	if err := removeMount(dir); err != nil { // of a crash
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make mount point: %w", err)
+	}
+	defer func() { err = errors.Join(err, removeMount(dir)) }()
+	if err := mountLoop(img, dir, "ext4", unix.MS_NODEV|unix.MS_NOSUID, mountOptions); err != nil {
+		return err
+	}
+	for _, sub := range []string{Home, Workspace} {
+		if err := ensureOwned(filepath.Join(dir, sub)); err != nil {
+			return err
+		}
+	}
+	if err := fill(dir); err != nil {
+		return err
+	}
+	top, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("open volume: %w", err)
+	}
+	defer top.Close()
+	if err := unix.Syncfs(int(top.Fd())); err != nil {
+		return fmt.Errorf("flush volume: %w", err)
+	}
+	return nil
+}
+
+// Look calls look with the top of the workspace's volume, which is not mounted, for
+// reading; its files have the volume's own IDs. The caller keeps everybody from mounting it
+// meanwhile.
+func (p *Pool) Look(ws holt.WorkspaceID, look func(dir string) error) (err error) {
+	dir := p.mountPoint(ws) + ".look"
+	if err := removeMount(dir); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make mount point: %w", err)
+	}
+	defer func() { err = errors.Join(err, removeMount(dir)) }()
+	if err := mountLoop(p.file(ws), dir, "ext4", unix.MS_RDONLY|unix.MS_NODEV|unix.MS_NOSUID|unix.MS_NOEXEC, ""); err != nil {
+		return err
+	}
+	return look(dir)
+}
+
+// Unshifted calls write with the top of the workspace's volume, which is mounted, once
+// more: there its files have the volume's own IDs, so that the host can make some.
+func (p *Pool) Unshifted(ws holt.WorkspaceID, write func(dir string) error) (err error) {
+	if !mounted(p.mountPoint(ws)) {
+		return holt.Errorf(holt.KindUnavailable, "the volume of %s is not in use", ws)
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(p.mountPoint(ws), &st); err != nil {
+		return fmt.Errorf("look at volume: %w", err)
+	}
+	name, err := os.Readlink(fmt.Sprintf("/sys/dev/block/%d:%d", unix.Major(st.Dev), unix.Minor(st.Dev)))
+	if err != nil {
+		return fmt.Errorf("find loop device: %w", err)
+	}
+	dir := p.mountPoint(ws) + ".write"
+	if err := removeMount(dir); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make mount point: %w", err)
+	}
+	defer func() { err = errors.Join(err, removeMount(dir)) }()
+	if err := unix.Mount(filepath.Join("/dev", filepath.Base(name)), dir, "ext4", unix.MS_NODEV|unix.MS_NOSUID, mountOptions); err != nil {
+		return fmt.Errorf("mount volume once more: %w", err)
+	}
+	return write(dir)
+}
+
+// SetAside gives the volume, which cannot be used, another name, in the place of the
+// one that was set aside before it. It must not be mounted.
+func (p *Pool) SetAside(ws holt.WorkspaceID) (name string, err error) {
+	if err := p.Unmount(ws); err != nil {
+		return "", err
+	}
+	name = strings.TrimSuffix(p.file(ws), ".img") + ".damaged"
+	if err := os.Rename(p.file(ws), name); err != nil {
+		return "", fmt.Errorf("set volume aside: %w", err)
+	}
+	return name, durable.SyncDir(filepath.Dir(name))
+}
+
+// MountPoint is where the volume is while it is mounted.
+func (p *Pool) MountPoint(ws holt.WorkspaceID) string { return p.mountPoint(ws) }
 
 // Mount makes the volume's files appear with shifted IDs, and returns the directory
 // that holds [Home] and [Workspace]. A volume that a former process left mounted is
@@ -262,12 +370,13 @@ func (p *Pool) Copy(from, to holt.WorkspaceID) error {
 	return p.CopyIn(p.file(from), to)
 }
 
-// Remove deletes the volume. One that is not there is no error.
+// Remove deletes the volume, and the one that was set aside. One that is not there is
+// no error.
 func (p *Pool) Remove(ws holt.WorkspaceID) error {
 	if err := p.Unmount(ws); err != nil {
 		return err
 	}
-	return durable.Remove(p.file(ws))
+	return errors.Join(durable.Remove(p.file(ws)), durable.Remove(strings.TrimSuffix(p.file(ws), ".img")+".damaged"))
 }
 
 // List returns the workspaces that have a volume.

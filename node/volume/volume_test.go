@@ -183,3 +183,74 @@ func TestRemoveTwice(t *testing.T) {
 		t.Fatalf("exists after removal: %v, %v", ok, err)
 	}
 }
+
+// What is built beside has its name only when it is whole, and the volume's own IDs.
+func TestBuild(t *testing.T) {
+	p := open(t)
+	ws := holt.NewWorkspaceID()
+	t.Cleanup(func() { _ = p.Remove(ws) })
+	broken := errors.New("broken")
+	if err := p.Build(t.Context(), ws, 64*holt.MiB, func(string) error { return broken }); !errors.Is(err, broken) {
+		t.Fatal(err)
+	}
+	if ok, err := p.Exists(ws); ok || err != nil {
+		t.Fatalf("half a volume is there: %v, %v", ok, err)
+	}
+	err := p.Build(t.Context(), ws, 64*holt.MiB, func(dir string) error {
+		name := filepath.Join(dir, volume.Workspace, "file")
+		return errors.Join(os.WriteFile(name, []byte("built"), 0o600), os.Chown(name, 1000, 1000))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = p.Look(ws, func(dir string) error {
+		name := filepath.Join(dir, volume.Workspace, "file")
+		if err := os.WriteFile(name, nil, 0o600); !errors.Is(err, syscall.EROFS) {
+			t.Errorf("write where one only looks: %v", err)
+		}
+		got, err := os.ReadFile(name)
+		if string(got) != "built" {
+			t.Errorf("the volume has %q", got)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Unshifted(ws, func(string) error { return nil }); !holt.IsKind(err, holt.KindUnavailable) {
+		t.Errorf("a second mount of none: %v", err)
+	}
+	dir := mount(t, p, ws)
+	err = p.Unshifted(ws, func(top string) error {
+		name := filepath.Join(top, volume.Workspace, "late")
+		return errors.Join(os.WriteFile(name, []byte("late"), 0o600), os.Chown(name, 1000, 1000))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(filepath.Join(dir, volume.Workspace, "late"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if uid := info.Sys().(*syscall.Stat_t).Uid; uid != base+1000 {
+		t.Errorf("belongs to %d, want %d", uid, base+1000)
+	}
+}
+
+func TestSetAside(t *testing.T) {
+	p := open(t)
+	ws, _ := create(t, p, 64*holt.MiB)
+	name, err := p.SetAside(ws)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ok, err := p.Exists(ws); ok || err != nil {
+		t.Errorf("still there: %v, %v", ok, err)
+	}
+	if err := p.Remove(ws); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(name); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("what was set aside stays: %v", err)
+	}
+}
