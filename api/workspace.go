@@ -31,6 +31,7 @@ type WorkspaceDetail struct {
 	SandboxID    string        `json:"sandbox_id,omitempty" doc:"The machine that lives or is being made"`
 	Node         string        `json:"node,omitempty" doc:"Where the machine and its files are"`
 	Snapshot     *Snapshot     `json:"snapshot,omitempty" doc:"The frozen machine, when there is one"`
+	Durability   *Durability   `json:"durability,omitempty" doc:"How far its files are on their way to the store; absent where none are kept"`
 	Boots        int           `json:"boots" doc:"Machines made for it so far"`
 	StateHistory []StateChange `json:"state_history" doc:"The latest changes of state, oldest first"`
 }
@@ -115,6 +116,9 @@ type StoredSnapshotList struct {
 type ForkWorkspace struct {
 	Name string `json:"name" doc:"Name of the copy"`
 	From string `json:"from,omitempty" doc:"Label of a checkpoint; absent: as the workspace is now"`
+
+	// Revision makes the copy of files alone.
+	Revision int64 `json:"revision,omitempty" minimum:"0" doc:"Number of a revision: the copy gets its files, and no processes"`
 }
 
 // Checkpoint is a workspace's memory and files at one moment, under a label.

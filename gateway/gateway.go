@@ -68,6 +68,14 @@ type Workspaces interface {
 	Stored(ctx context.Context, owner holt.UserID) ([]hostwire.StoredSnapshot, error)
 	// Rollback asks for a workspace to go back to a checkpoint.
 	Rollback(ctx context.Context, nameOrID, label string) (meta.Workspace, error)
+	// Durability tells how far the files are on their way to the store.
+	Durability(ctx context.Context, id holt.WorkspaceID) (Durability, error)
+	// Sync returns when all that the files are now is in the store.
+	Sync(ctx context.Context, nameOrID string) (meta.Revision, error)
+	// Restore brings paths of a revision back; none means all. Paths are those of the volume.
+	Restore(ctx context.Context, nameOrID string, number int64, paths []string, exact bool) (hostwire.RestoredFiles, error)
+	// ForkRevision makes a row for a workspace with the files of a revision.
+	ForkRevision(ctx context.Context, nameOrID, newName string, number int64) (meta.Workspace, error)
 	// Delete starts a removal. A running workspace without force is KindConflict.
 	Delete(ctx context.Context, id holt.WorkspaceID, force bool) error
 	// Wait returns when until holds for the row, or with the row and ctx's error.
@@ -126,6 +134,9 @@ type Config struct {
 	Audit       meta.Audit
 	Node        Node
 	Images      Images
+
+	// Revisions reads what was kept of files; nil if nothing is.
+	Revisions Revisions
 
 	// PublicURL is the address under which browsers reach the gateway, such as
 	// http://localhost:7070.

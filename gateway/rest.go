@@ -107,6 +107,7 @@ type rest struct {
 func (g *Gateway) register(mux *http.ServeMux, version string) *rest {
 	rest := &rest{humago.New(mux, restConfig(version)), g}
 	g.registerWorkspaces(rest)
+	g.registerRevisions(rest)
 	g.registerMembers(rest)
 	g.registerEvents(rest)
 	g.registerImages(rest)

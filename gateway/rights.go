@@ -85,6 +85,15 @@ var rights = map[string]right{
 	"workspace-ports":    {who: viewer, scope: meta.ScopeRead},
 	"list-checkpoints":   {who: viewer, scope: meta.ScopeRead},
 	"list-snapshots":     {who: viewer, scope: meta.ScopeRead},
+	"list-revisions":     {who: viewer, scope: meta.ScopeRead},
+	"get-revision":       {who: viewer, scope: meta.ScopeRead},
+	"list-revision":      {who: viewer, scope: meta.ScopeRead},
+	"read-revision":      {who: viewer, scope: meta.ScopeRead},
+	"diff-revisions":     {who: viewer, scope: meta.ScopeRead},
+	"get-durability":     {who: viewer, scope: meta.ScopeRead},
+	"sync-workspace":     {who: viewer, scope: meta.ScopeWrite, quiet: true}, // nothing of the workspace changes
+	"name-revision":      {who: editor, scope: meta.ScopeWrite},
+	"restore-revision":   {who: editor, scope: meta.ScopeWrite},
 	"list-members":       {who: viewer, scope: meta.ScopeRead},
 	"wake-workspace":     {who: viewer, scope: meta.ScopeWrite, quiet: true}, // to look at it, it has to run
 	"resume-workspace":   {who: viewer, scope: meta.ScopeWrite},

@@ -108,6 +108,9 @@ func (g *Gateway) detail(ctx context.Context, w meta.Workspace) (*answer[api.Wor
 	out := api.WorkspaceDetail{
 		Workspace: shown.Body, SandboxID: string(w.Sandbox), Node: string(w.Node), Boots: w.Boots, StateHistory: changes,
 	}
+	if out.Durability, err = g.durabilityOf(ctx, w.ID); err != nil {
+		return nil, err
+	}
 	if w.Snapshot != "" {
 		out.Snapshot = &api.Snapshot{ID: string(w.Snapshot), Bytes: w.SnapshotBytes, CreatedAt: w.SnapshotAt}
 	}
@@ -177,6 +180,16 @@ func (g *Gateway) fork(ctx context.Context, in *struct {
 	Body api.ForkWorkspace
 }) (*answer[api.Workspace], error) {
 	note(ctx, "", "", "as "+in.Body.Name)
+	if in.Body.Revision != 0 {
+		if in.Body.From != "" {
+			return nil, holt.Invalid("revision", "a fork is made of a checkpoint or of a revision, not of both")
+		}
+		w, err := g.cfg.Workspaces.ForkRevision(ctx, string(target(ctx).ID), in.Body.Name, in.Body.Revision)
+		if err != nil {
+			return nil, err
+		}
+		return g.shown(ctx, w)
+	}
 	w, err := g.cfg.Workspaces.Fork(ctx, string(target(ctx).ID), in.Body.Name, in.Body.From)
 	if err != nil {
 		return nil, err

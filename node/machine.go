@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/holt-ide/holt"
@@ -22,7 +23,8 @@ type machine struct {
 	slot   network.Slot
 	agent  *guestwire.Client
 	conns  connSet
-	cancel context.CancelFunc // ends its watchers
+	cancel context.CancelFunc     // ends its watchers
+	filing atomic.Pointer[filing] // nil while its files are not kept
 
 	// op serialises freeze, unfreeze and shutdown.
 	op sync.Mutex
@@ -33,6 +35,7 @@ type machine struct {
 	leaving  bool   // it is being released: its end is no news
 	fate     string // why it is being ended by this node, for its user; or ""
 	activity tracker
+	closed   map[string]time.Time // documents that are in their files, but in no revision yet, and when they were closed
 }
 
 // machine returns the value for a sandbox with a record.
@@ -53,6 +56,7 @@ func (n *Node) enlist(m *machine) {
 	n.wg.Go(func() { m.watchEnd(ctx) })
 	n.wg.Go(func() { m.watchEvents(ctx) })
 	n.wg.Go(func() { m.watchJournal(ctx) })
+	n.files.begin(m)
 	if n.driver.Capabilities().Observe {
 		n.wg.Go(func() { m.watchRefusals(ctx) })
 	}

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -67,6 +68,13 @@ type Config struct {
 	StoreOwner string
 	RawLimit   int64
 
+	// Files keeps revisions of the volumes' files outside the node; nil means none.
+	Files Files
+	Flush FlushConfig
+
+	// JournalDir is where the journal of documents is: in Dir when "".
+	JournalDir string
+
 	// Sample is how often machines are looked at: 5 s when zero.
 	Sample time.Duration
 
@@ -89,6 +97,7 @@ type Node struct {
 	agent     string // hash of the agent for new machines
 	reserve   *reserve
 	journal   *journal.Journal // of the documents in the machines
+	files     *filer
 
 	notices chan hostwire.Notice
 	run     context.Context // ends at Close
@@ -146,11 +155,16 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if n.journal, err = journal.Open(filepath.Join(cfg.Dir, "journal"), journal.Options{}, cfg.Log); err != nil {
+	if n.journal, err = journal.Open(cmp.Or(cfg.JournalDir, filepath.Join(cfg.Dir, "journal")), journal.Options{}, cfg.Log); err != nil {
 		return nil, err
 	}
 	n.run, n.stop = context.WithCancel(context.WithoutCancel(ctx))
-	if err := n.adopt(ctx); err != nil {
+	n.files = newFiler(n, cfg.Files, cfg.Flush)
+	err = n.adopt(ctx)
+	if err == nil {
+		err = n.files.open()
+	}
+	if err != nil {
 		n.stop()
 		n.wg.Wait()
 		return nil, err
@@ -264,11 +278,23 @@ func (n *Node) Notices() <-chan hostwire.Notice { return n.notices }
 
 func (n *Node) notify(m *machine, name, text string, exited bool) {
 	r := m.snapshotRecord()
-	notice := hostwire.Notice{Workspace: r.Workspace, Sandbox: r.Sandbox, At: time.Now(), Name: name, Text: text, Exited: exited}
+	n.tell(hostwire.Notice{Workspace: r.Workspace, Sandbox: r.Sandbox, At: time.Now(), Name: name, Text: text, Exited: exited})
+}
+
+// noticeOf is notify about a workspace, whose machine may be none.
+func (n *Node) noticeOf(m *machine, ws holt.WorkspaceID, name, text string) {
+	if m != nil {
+		n.notify(m, name, text, false)
+		return
+	}
+	n.tell(hostwire.Notice{Workspace: ws, At: time.Now(), Name: name, Text: text})
+}
+
+func (n *Node) tell(notice hostwire.Notice) {
 	select {
 	case n.notices <- notice:
 	default:
-		n.log.Warn("notice dropped", "workspace", r.Workspace, "name", name, "text", text)
+		n.log.Warn("notice dropped", "workspace", notice.Workspace, "name", notice.Name, "text", notice.Text)
 	}
 }
 

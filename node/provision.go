@@ -39,15 +39,12 @@ func (n *Node) Provision(ctx context.Context, spec hostwire.Spec) error {
 		return err
 	}
 	laps := newLaps()
-	if ok, err := n.volumes.Exists(spec.Workspace); err != nil {
-		return fmt.Errorf("look for volume: %w", err)
-	} else if !ok {
-		if err := n.volumes.Create(ctx, spec.Workspace, spec.Limits.Disk); err != nil {
-			return err
-		}
+	restored, err := n.provideVolume(ctx, spec)
+	if err != nil {
+		return err
 	}
 	r := record{
-		Sandbox: spec.Sandbox, Workspace: spec.Workspace, Name: spec.Name, Image: spec.Image,
+		Sandbox: spec.Sandbox, Workspace: spec.Workspace, Name: spec.Name, Tenant: spec.Tenant, Image: spec.Image,
 		Limits: spec.Limits, Agent: n.agent, Secret: holt.NewSecret(),
 	}
 	laps.lap("create")
@@ -64,6 +61,9 @@ func (n *Node) Provision(ctx context.Context, spec hostwire.Spec) error {
 	}
 	err = m.thaw(ctx, spec)
 	if err == nil {
+		if restored.text != "" {
+			n.notify(m, "files-restored", restored.text, false)
+		}
 		m.replayJournal(ctx)
 		err = os.Remove(n.configPath(m.rec.Unit)) // the agent has read it
 	}
@@ -146,6 +146,10 @@ func (n *Node) assemble(ctx context.Context, laps *laps, spec hostwire.Spec, r r
 		}
 		err = errors.Join(err, n.Release(undo, r.Sandbox))
 	}()
+	n.files.leave(spec.Workspace)
+	if err := n.files.behind(spec.Workspace, spec.Tenant); err != nil {
+		return nil, errors.Join(err, u.unshift())
+	}
 	unlock := n.volumeLocks.lock(string(spec.Workspace))
 	mounted, err := n.volumes.Mount(ctx, spec.Workspace, u.shift)
 	unlock()

@@ -22,6 +22,7 @@ type record struct {
 	Unit      holt.SandboxID   `json:"unit"` // the driver's name of the sandbox, see [unit]
 	Workspace holt.WorkspaceID `json:"workspace"`
 	Name      string           `json:"name"`
+	Tenant    string           `json:"tenant,omitempty"` // whose files the volume has
 	Image     holt.ImageID     `json:"image"`
 	Limits    holt.Limits      `json:"limits"`
 	Slot      int              `json:"slot"`

@@ -31,6 +31,7 @@ func (n *Node) Release(ctx context.Context, id holt.SandboxID) error {
 			return fmt.Errorf("end machine: %w", err)
 		}
 		fault.Point("release.ended")
+		n.files.end(m) // else the volume would stay mounted, out of sight
 	}
 	r, found, err := n.readRecord(id)
 	if err != nil {
@@ -58,7 +59,11 @@ func (n *Node) free(r record) error {
 		return fmt.Errorf("free machine %s: %w", r.Sandbox, err)
 	}
 	fault.Point("release.freed")
-	return durable.Remove(n.recordPath(r.Sandbox))
+	if err := durable.Remove(n.recordPath(r.Sandbox)); err != nil {
+		return err
+	}
+	n.files.rest(r.Workspace)
+	return nil
 }
 
 // takeVolume unmounts the volume unless another sandbox of the workspace has a

@@ -84,7 +84,7 @@ func (n *Node) resumeRaw(ctx context.Context, spec hostwire.Spec, man *snapshot.
 // recordOf returns the record of a machine that is made from a snapshot.
 func recordOf(spec hostwire.Spec, man *snapshot.Manifest) record {
 	return record{
-		Sandbox: spec.Sandbox, Workspace: spec.Workspace, Name: spec.Name, Image: man.Image,
+		Sandbox: spec.Sandbox, Workspace: spec.Workspace, Name: spec.Name, Tenant: spec.Tenant, Image: man.Image,
 		Limits: spec.Limits, Agent: man.Agent, Secret: man.Secret,
 	}
 }
@@ -133,6 +133,10 @@ func (n *Node) placeVolume(ctx context.Context, man *snapshot.Manifest, ws holt.
 	}
 	defer staged.Abort()
 	fault.Point("resume.verified")
+	n.files.leave(ws)
+	if err := n.files.behind(ws, ""); err != nil {
+		return nil, err
+	}
 	if err := n.volumes.Unmount(ws); err != nil {
 		return nil, fmt.Errorf("unmount old volume: %w", err)
 	}
@@ -203,7 +207,10 @@ func (n *Node) CopyVolume(_ context.Context, from, to holt.WorkspaceID) error {
 	if !ok {
 		return holt.Errorf(holt.KindNotFound, "workspace %s has no volume", from)
 	}
-	return n.volumes.Copy(from, to)
+	if err := n.volumes.Copy(from, to); err != nil {
+		return err
+	}
+	return n.files.behind(to, "")
 }
 
 // RestoreVolume takes the files of a snapshot without its memory; see package workspace.
@@ -219,10 +226,11 @@ func (n *Node) RestoreVolume(ctx context.Context, snap holt.SnapshotID, ws holt.
 	if err != nil {
 		return err
 	}
+	defer n.files.rest(ws)
 	return placed.Flush()
 }
 
 // DiscardVolume removes a volume; see package workspace.
 func (n *Node) DiscardVolume(_ context.Context, ws holt.WorkspaceID) error {
-	return errors.Join(n.journal.Discard(ws), n.volumes.Remove(ws))
+	return errors.Join(n.journal.Discard(ws), n.files.forget(ws), n.volumes.Remove(ws))
 }

@@ -29,6 +29,9 @@ func (m *Manager) provision(ctx context.Context, w meta.Workspace) error {
 	defer leave()
 	m.cfg.Fault("provision.before")
 	if err := m.cfg.Node.Provision(ctx, spec(w)); err != nil {
+		if m.replaceImage(ctx, w, err) {
+			return nil
+		}
 		return m.failed(ctx, w, "provision", "the machine could not be started", err)
 	}
 	m.cfg.Fault("provision.after")
@@ -132,9 +135,9 @@ func (m *Manager) refetched(ctx context.Context, w meta.Workspace, err error) bo
 }
 
 // fallBack gives the memory up and goes on from image and files: those of the
-// snapshot if its copy is sound, else those of the live volume. Only where neither
-// is there an older snapshot of the store takes over, because its files are older
-// than what was typed.
+// snapshot if its copy is sound, else those of the live volume, else those of the latest
+// revision. Only where none of these is there an older snapshot of the store takes over,
+// because its files are older than what was typed.
 func (m *Manager) fallBack(ctx context.Context, seen meta.Workspace, cause error) error {
 	m.cfg.Log.Error("snapshot cannot be resumed, falling back to image and files", "workspace", seen.ID, "snapshot", seen.Snapshot, "err", cause)
 	m.cfg.Fault("fallback.before")
@@ -188,9 +191,24 @@ func (m *Manager) restoreFiles(ctx context.Context, w meta.Workspace) (string, e
 		return "", fmt.Errorf("list what exists: %w", err)
 	}
 	if !viewOf(w, inv).volume {
-		return "", nil
+		return m.revisionFiles(ctx, w)
 	}
 	return "the files are as they were last on the disk, because the snapshot's copy cannot be trusted either", nil
+}
+
+// revisionFiles says which files a machine is made with that has no volume: those of the
+// latest revision; "" if there is none.
+func (m *Manager) revisionFiles(ctx context.Context, w meta.Workspace) (string, error) {
+	if m.cfg.Files == nil {
+		return "", nil
+	}
+	r, err := m.cfg.Store.Revisions().Latest(ctx, w.ID)
+	if holt.IsKind(err, holt.KindNotFound) {
+		return "", nil
+	} else if err != nil {
+		return "", fmt.Errorf("look for revisions: %w", err)
+	}
+	return fmt.Sprintf("the files are those of revision %d of %s", r.Number, stampText(r.At)), nil
 }
 
 // replace goes on from image and files after the machine ended on its own.

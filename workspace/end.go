@@ -95,6 +95,11 @@ func (m *Manager) remove(ctx context.Context, w meta.Workspace) error {
 	if err := m.cfg.Node.DiscardVolume(ctx, w.ID); err != nil {
 		return fmt.Errorf("discard volume: %w", err)
 	}
+	if m.cfg.Files != nil {
+		if err := m.cfg.Store.Revisions().Remove(ctx, w.ID); err != nil {
+			return fmt.Errorf("forget revisions: %w", err)
+		}
+	}
 	m.cfg.Fault("delete.after")
 	m.active.forget(w.ID)
 	defer m.wakeKeeper() // the store forgets its line

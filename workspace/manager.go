@@ -29,6 +29,9 @@ type Config struct {
 
 	Snapshots SnapshotStore // keeps snapshots outside the node; nil means that nothing does
 
+	Files        FileStore    // keeps files outside their volumes; nil means that nothing does
+	CopyRevision CopyRevision // nil with Files
+
 	Most       holt.Limits   // largest limits a workspace may ask for; a zero field means no bound
 	MaxRunning int           // machines at once; 0 means no bound
 	IdleAfter  time.Duration // for workspaces that do not say; 0 means never

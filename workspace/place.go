@@ -110,5 +110,5 @@ var verbs = map[holt.State]string{
 }
 
 func spec(w meta.Workspace) Spec {
-	return Spec{Workspace: w.ID, Sandbox: w.Sandbox, Name: w.Name, Image: w.Image, Limits: w.Limits, Git: w.Git, Egress: w.Egress}
+	return Spec{Workspace: w.ID, Sandbox: w.Sandbox, Name: w.Name, Image: w.Image, Limits: w.Limits, Git: w.Git, Egress: w.Egress, Tenant: tenantOf(w.Owner)}
 }

@@ -1,6 +1,7 @@
 package workspace
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/url"
@@ -144,7 +145,8 @@ func checkGit(s string) error {
 
 // add stores a new row.
 func (m *Manager) add(ctx context.Context, w meta.Workspace, notes ...note) (meta.Workspace, error) {
-	w.ID, w.Node, w.State, w.Goal = holt.NewWorkspaceID(), m.cfg.NodeID, holt.Queued, holt.WantRunning
+	w.ID = cmp.Or(w.ID, holt.NewWorkspaceID())
+	w.Node, w.State, w.Goal = m.cfg.NodeID, holt.Queued, holt.WantRunning
 	w.CreatedAt = m.cfg.Now()
 	w.LastActiveAt = w.CreatedAt
 	m.cfg.Fault("create.before-write")

@@ -88,6 +88,9 @@ func (a *app) printDetail(w api.WorkspaceDetail, snapshots api.KeptSnapshotList)
 	if w.IdleAfterSeconds > 0 {
 		line("suspends after", (time.Duration(w.IdleAfterSeconds) * time.Second).String())
 	}
+	if d := w.Durability; d != nil {
+		line("files", durability(*d))
+	}
 	line("node", w.Node)
 	line("sandbox", w.SandboxID)
 	for i, s := range snapshots.Items {

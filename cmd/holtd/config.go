@@ -23,6 +23,8 @@ import (
 // config is everything that flags decide.
 type config struct {
 	dataDir    string
+	database   string // as package meta/sql takes it; "" for one in the data directory
+	journalDir string // "" for one in the data directory
 	listen     string
 	readyFile  string
 	publicURL  string
@@ -33,13 +35,14 @@ type config struct {
 	oidc        oidc.Config // no Issuer: none
 	oidcDomains []string
 
-	runsc, agent string
-	imageCache   string
-	poolSize     int64
-	store        storeConfig
-	rawCopies    int64
-	networkRange netip.Prefix
-	nameservers  []netip.Addr
+	runsc, agent  string
+	imageCache    string
+	poolSize      int64
+	store         storeConfig
+	flushInterval time.Duration
+	rawCopies     int64
+	networkRange  netip.Prefix
+	nameservers   []netip.Addr
 
 	most       holt.Limits
 	maxRunning int
@@ -65,6 +68,8 @@ func parse(args []string, stderr io.Writer) (c config, err error) {
 	sizes := map[string]*string{}
 	size := func(name, def, usage string) { sizes[name] = fs.String(name, def, usage) }
 	fs.StringVar(&c.dataDir, "data-dir", "./data", "`directory` for everything the server keeps")
+	fs.StringVar(&c.database, "database", os.Getenv("HOLT_DATABASE"), "database: a `file`, or postgres://USER@HOST:PORT/NAME, of this server alone (default from HOLT_DATABASE, else a file in the data directory)")
+	fs.StringVar(&c.journalDir, "journal-dir", "", "`directory` for what is typed until the files have it: on another disk than the data directory it outlives that (default: in the data directory)")
 	fs.StringVar(&c.listen, "listen", "127.0.0.1:7070", "`address:port` to serve on; port 0 takes a free one")
 	fs.StringVar(&c.readyFile, "ready-file", "", "`file` that gets {\"url\",\"token\",\"pid\"} as JSON, mode 0600, once the server answers")
 	fs.StringVar(&c.publicURL, "public-url", "", "`URL` under which browsers reach the server (default http:// and the listening address)")
@@ -79,10 +84,11 @@ func parse(args []string, stderr io.Writer) (c config, err error) {
 	fs.StringVar(&c.agent, "guest", filepath.Join(bin, "holt-guest"), "`path` of the guest agent")
 	fs.StringVar(&c.imageCache, "image-cache", "", "`directory` of built images shared between data directories (default from HOLT_CACHE)")
 	size("pool-size", "", "largest `size` of the file that holds volumes and snapshots, where the disk's file system needs one (default: nine tenths of what is free)")
-	store := fs.String("store", "", "where snapshots are kept beside this node's disk: a `directory`, s3://BUCKET/PREFIX with credentials in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or none (default: a directory in the data directory)")
+	store := fs.String("store", "", "where files and snapshots are kept beside this node's disk: a `directory`, s3://BUCKET/PREFIX with credentials in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or none (default: a directory in the data directory)")
 	endpoint := fs.String("store-endpoint", "", "`URL` of the S3 server (default from AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL, else Amazon's for the region)")
 	region := fs.String("store-region", "", "`region` of the bucket (default from AWS_REGION or AWS_DEFAULT_REGION)")
 	size("store-cache", "8g", "largest `size` of the copies of the S3 store's objects on this disk")
+	fs.DurationVar(&c.flushInterval, "flush-interval", 30*time.Second, "`time` from the first change of a workspace's files to the revision that has it; a save does not wait for it")
 	size("raw-copies", "", "largest `size` of the snapshots that stay on this disk, for fast resumes, when the store has them (default: a fifth of the disk)")
 	size("max-memory", "", "largest memory `size` a workspace may ask for (default: the machine's)")
 	size("max-disk", "100g", "largest disk `size` a workspace may ask for")
@@ -114,6 +120,9 @@ func parse(args []string, stderr io.Writer) (c config, err error) {
 		return c, errVersion
 	}
 	c.rest = fs.Args()
+	if c.flushInterval < time.Second || c.flushInterval > time.Hour {
+		return c, holt.Invalidf("flush-interval", "--flush-interval %v: use a time from 1s to 1h", c.flushInterval)
+	}
 	if c.prepared < 0 || c.prepared > 64 {
 		return c, holt.Invalidf("prepared", "--prepared %d: use a number from 0 to 64", c.prepared)
 	}
@@ -123,6 +132,9 @@ func parse(args []string, stderr io.Writer) (c config, err error) {
 	}
 	c.store.endpoint, c.store.region = *endpoint, *region
 	if err := c.store.checkEndpoint(); err != nil {
+		return c, err
+	}
+	if c.database, err = parseDatabase(c.database); err != nil {
 		return c, err
 	}
 	for name, field := range map[string]*int64{"pool-size": &c.poolSize, "store-cache": &c.store.cacheSize, "raw-copies": &c.rawCopies, "max-memory": &c.most.Memory, "max-disk": &c.most.Disk} {
@@ -145,6 +157,21 @@ func parse(args []string, stderr io.Writer) (c config, err error) {
 		return c, err
 	}
 	return c, c.network(*network, *resolvers)
+}
+
+// parseDatabase understands the flag: "", the path of a file, or a URL.
+func parseDatabase(at string) (string, error) {
+	switch {
+	case at == "", strings.HasPrefix(at, "postgres://"), strings.HasPrefix(at, "postgresql://"):
+		return at, nil
+	case strings.Contains(at, "://"):
+		return "", holt.Invalid("database", "--database: use the path of a file, or postgres://USER@HOST:PORT/NAME") // without what may be a password
+	}
+	abs, err := filepath.Abs(strings.TrimPrefix(at, "sqlite:"))
+	if err != nil {
+		return "", fmt.Errorf("locate database: %w", err)
+	}
+	return "sqlite:" + abs, nil
 }
 
 func (c *config) identity(secretFile, domains string) error {

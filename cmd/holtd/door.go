@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 
+	"github.com/holt-ide/holt"
 	"github.com/holt-ide/holt/gateway"
 	"github.com/holt-ide/holt/meta"
 	"github.com/holt-ide/holt/workspace"
@@ -23,4 +24,9 @@ func (d door) Line(ctx context.Context, nameOrID string) ([]gateway.KeptSnapshot
 		list[i] = gateway.KeptSnapshot(e)
 	}
 	return list, trouble, err
+}
+
+func (d door) Durability(ctx context.Context, id holt.WorkspaceID) (gateway.Durability, error) {
+	got, err := d.Manager.Durability(ctx, id)
+	return gateway.Durability(got), err
 }

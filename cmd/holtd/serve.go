@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -23,6 +25,7 @@ import (
 	"github.com/holt-ide/holt/meta"
 	metasql "github.com/holt-ide/holt/meta/sql"
 	"github.com/holt-ide/holt/node"
+	"github.com/holt-ide/holt/persist"
 	"github.com/holt-ide/holt/sandbox/gvisor"
 	"github.com/holt-ide/holt/web"
 	"github.com/holt-ide/holt/workspace"
@@ -112,9 +115,16 @@ func (m *Main) build(ctx context.Context, url string) (*gateway.Gateway, sign, e
 	if cfg.imageCache == "" {
 		cfg.imageCache = image.CacheDir(os.Getenv)
 	}
-	store, err := metasql.Open(ctx, "sqlite:"+filepath.Join(dir, "holt.db"))
+	database, where := cmp.Or(cfg.database, "sqlite:"+filepath.Join(dir, "holt.db")), "at the address of --database" // which may hold a password
+	if file, ok := strings.CutPrefix(database, "sqlite:"); ok {
+		where = file
+		if err := durable.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+			return nil, sign{}, fmt.Errorf("make directory of the database: %w", err)
+		}
+	}
+	store, err := metasql.Open(ctx, database)
 	if err != nil {
-		return nil, sign{}, fmt.Errorf("open database %s: %w", filepath.Join(dir, "holt.db"), err)
+		return nil, sign{}, fmt.Errorf("open database %s: %w", where, err)
 	}
 	m.onClose(func(context.Context) error { return store.Close() })
 
@@ -128,13 +138,13 @@ func (m *Main) build(ctx context.Context, url string) (*gateway.Gateway, sign, e
 		return nil, sign{}, fmt.Errorf("take default image: %w", err)
 	}
 
-	machines, err := m.openNode(ctx, dir, room)
+	machines, files, err := m.openNode(ctx, dir, room, store)
 	if err != nil {
 		return nil, sign{}, err
 	}
 	m.onClose(func(context.Context) error { return machines.Close() })
 
-	lifecycle, err := m.openLifecycle(ctx, store, machines, room)
+	lifecycle, err := m.openLifecycle(ctx, store, machines, files, room)
 	if err != nil {
 		return nil, sign{}, err
 	}
@@ -160,7 +170,7 @@ func (m *Main) build(ctx context.Context, url string) (*gateway.Gateway, sign, e
 	}
 	g, err := gateway.New(gateway.Config{
 		Identity: identity, IdentityDomains: cfg.oidcDomains,
-		Workspaces: door{lifecycle}, Events: store.Events(), Idempotency: store.Idempotency(), Auth: people,
+		Workspaces: door{lifecycle}, Revisions: revisions(files), Events: store.Events(), Idempotency: store.Idempotency(), Auth: people,
 		Members: store.Members(), Audit: store.Audit(), TrustedProxies: cfg.trustedProxies,
 		Node: machines, Images: room, PublicURL: url, PortDomain: cfg.portDomain, CookieKey: key,
 		Web: web.Handler(), Version: version(), NodeID: nodeID(), Log: cfg.log,
@@ -171,34 +181,94 @@ func (m *Main) build(ctx context.Context, url string) (*gateway.Gateway, sign, e
 	return g, sign{url: url, token: token, auth: people}, nil
 }
 
-func (m *Main) openNode(ctx context.Context, dir string, room imageRoom) (*node.Node, error) {
+func (m *Main) openNode(ctx context.Context, dir string, room imageRoom, db meta.Store) (*node.Node, *persist.Store, error) {
 	driver, err := gvisor.Open(ctx, gvisor.Config{Dir: filepath.Join(dir, "node", "gvisor"), Runsc: m.cfg.runsc, Log: m.cfg.log})
 	if err != nil {
-		return nil, fmt.Errorf("open sandbox driver: %w", err)
+		return nil, nil, fmt.Errorf("open sandbox driver: %w", err)
 	}
 	if err := m.cfg.store.checkPlace(dir); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	store, err := tryStore(ctx, m.cfg.store.connector(dir))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	owner, err := storeOwner(dir)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
+	}
+	var opened atomic.Pointer[node.Node] // the two know each other
+	files, err := m.openFiles(dir, db, &opened)
+	if err != nil {
+		return nil, nil, err
+	}
+	var keeper node.Files
+	if files != nil {
+		keeper = files
 	}
 	n, err := node.Open(ctx, node.Config{
+		Files: keeper, Flush: node.FlushConfig{Interval: m.cfg.flushInterval}, JournalDir: m.cfg.journalDir,
 		Store: store, StoreOwner: owner, RawLimit: m.cfg.rawCopies,
 		Dir: filepath.Join(dir, "node"), Driver: driver, Images: room, Agent: m.cfg.agent, PoolSize: m.cfg.poolSize,
 		NetworkRange: m.cfg.networkRange, Nameservers: m.cfg.nameservers, WarmNetworks: 2, Prepared: m.cfg.prepared, Log: m.cfg.log,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("open node: %w", err)
+		return nil, nil, fmt.Errorf("open node: %w", err)
 	}
-	return n, nil
+	opened.Store(n)
+	if files != nil {
+		m.onClose(runUntilClosed(ctx, files.Run))
+	}
+	return n, files, nil
 }
 
-func (m *Main) openLifecycle(ctx context.Context, store meta.Store, machines *node.Node, room imageRoom) (*workspace.Manager, error) {
+// runUntilClosed runs work beside everything else until the server ends.
+func runUntilClosed(ctx context.Context, work func(context.Context)) (stop func(context.Context) error) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan struct{})
+	go func() { defer close(done); work(ctx) }()
+	return func(end context.Context) error {
+		cancel()
+		select {
+		case <-done:
+			return nil
+		case <-end.Done():
+			return fmt.Errorf("wait for work under way: %w", end.Err())
+		}
+	}
+}
+
+// openFiles opens what keeps the files of workspaces outside their volumes; nil without
+// a store.
+func (m *Main) openFiles(dir string, db meta.Store, n *atomic.Pointer[node.Node]) (*persist.Store, error) {
+	connect := m.cfg.store.connector(dir)
+	if connect == nil {
+		return nil, nil
+	}
+	spool := filepath.Join(dir, "spool")
+	if err := durable.MkdirAll(spool, 0o700); err != nil {
+		return nil, fmt.Errorf("make spool: %w", err)
+	}
+	s, err := persist.New(persist.Config{
+		Objects: &reached{connect: connect}, Revisions: db.Revisions(), Spool: spool, Log: m.cfg.log,
+		Published: func(r persist.Revision) {
+			if n := n.Load(); n != nil {
+				n.FilesPublished(r)
+			}
+		},
+		Dropped: func(_ context.Context, ws holt.WorkspaceID) {
+			if n := n.Load(); n != nil {
+				n.FilesDropped(ws)
+			}
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open store of files: %w", err)
+	}
+	return s, nil
+}
+
+func (m *Main) openLifecycle(ctx context.Context, store meta.Store, machines *node.Node, files *persist.Store, room imageRoom) (*workspace.Manager, error) {
 	most := m.cfg.most
 	if most.Memory == 0 {
 		var err error
@@ -210,9 +280,18 @@ func (m *Main) openLifecycle(ctx context.Context, store meta.Store, machines *no
 	if m.cfg.store.at != "none" {
 		snapshots = machines
 	}
+	var keeper workspace.FileStore
+	var copyRevision workspace.CopyRevision
+	if files != nil {
+		keeper = machines
+		copyRevision = func(ctx context.Context, from holt.WorkspaceID, number int64, to holt.WorkspaceID) error {
+			_, err := files.Copy(ctx, from, number, to)
+			return err
+		}
+	}
 	w, err := workspace.Open(ctx, workspace.Config{
-		Snapshots: snapshots,
-		Store:     store, Node: machines, NodeID: nodeID(), Images: room, Most: most,
+		Snapshots: snapshots, Files: keeper, CopyRevision: copyRevision,
+		Store: store, Node: machines, NodeID: nodeID(), Images: room, Most: most,
 		MaxRunning: m.cfg.maxRunning, IdleAfter: m.cfg.idleAfter, Log: m.cfg.log,
 	})
 	if err != nil {

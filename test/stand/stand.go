@@ -222,6 +222,11 @@ func (s *Stand) Request(method, target, token string) *http.Request {
 // lifecycle is the manager as the gateway sees it.
 type lifecycle struct{ *workspace.Manager }
 
+func (l lifecycle) Durability(ctx context.Context, id holt.WorkspaceID) (gateway.Durability, error) {
+	d, err := l.Manager.Durability(ctx, id)
+	return gateway.Durability(d), err
+}
+
 func (l lifecycle) Create(ctx context.Context, r gateway.CreateRequest) (meta.Workspace, error) {
 	return l.Manager.Create(ctx, workspace.CreateRequest(r))
 }

@@ -21,6 +21,7 @@ type Spec struct {
 	Limits    holt.Limits // complete
 	Git       string      // URL to clone, or ""
 	Egress    holt.Egress
+	Tenant    string // within whose stored bytes its files are, see [Keep]
 }
 
 // Snapshot describes a complete snapshot.
@@ -103,4 +104,31 @@ type StoredSnapshot struct {
 	Stored    int64
 	Damage    string       // what was found damaged, or ""
 	Describe  *Description // nil unless it was asked for, or when it cannot be read
+}
+
+// FilesState is how far the files of a workspace are on their way to the store.
+type FilesState struct {
+	Keeps    bool      // there is a store
+	Behind   bool      // something may have changed that the latest revision does not have
+	Since    time.Time // of the first such change
+	Flushing bool      // a revision is being made now
+	Seen     time.Time // everything up to then is in a revision; zero if that is not known
+	Trouble  string    // why the last flush failed, or ""
+}
+
+// RestoreFiles asks for paths of a revision to be brought back.
+type RestoreFiles struct {
+	From   holt.WorkspaceID
+	Number int64
+	Paths  []string // from the volume's top; none means all
+	Exact  bool     // what the revision does not have in them goes
+}
+
+// RestoredFiles is what was brought back.
+type RestoredFiles struct {
+	Before  int64 // the revision of the files as they were before
+	Files   int64 // that were written
+	Same    int64 // that were as they should be
+	Removed int64
+	Bytes   int64
 }

@@ -441,6 +441,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/workspaces/{workspace}/durability": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Tell how far the files are on their way to the store */
+        get: operations["get-durability"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/workspaces/{workspace}/fork": {
         parameters: {
             query?: never;
@@ -564,6 +581,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/workspaces/{workspace}/restore": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Bring files of a revision back */
+        post: operations["restore-revision"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/workspaces/{workspace}/resume": {
         parameters: {
             query?: never;
@@ -575,6 +609,108 @@ export interface paths {
         put?: never;
         /** Continue or start a workspace */
         post: operations["resume-workspace"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workspaces/{workspace}/revisions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the revisions of a workspace, or those in which a path changed */
+        get: operations["list-revisions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workspaces/{workspace}/revisions/{revision}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Describe a revision, the latest for 0 */
+        get: operations["get-revision"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workspaces/{workspace}/revisions/{revision}/content": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Read a file of a revision */
+        get: operations["read-revision"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workspaces/{workspace}/revisions/{revision}/diff": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Compare a revision with an earlier one */
+        get: operations["diff-revisions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workspaces/{workspace}/revisions/{revision}/files": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List a folder of a revision */
+        get: operations["list-revision"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workspaces/{workspace}/revisions/{revision}/name": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Give a revision a name, which keeps it, or take it */
+        put: operations["name-revision"];
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -643,6 +779,23 @@ export interface paths {
         put?: never;
         /** Freeze a workspace */
         post: operations["suspend-workspace"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workspaces/{workspace}/sync": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Wait until all that the files are now is durable */
+        post: operations["sync-workspace"];
         delete?: never;
         options?: never;
         head?: never;
@@ -809,6 +962,37 @@ export interface components {
             /** @description ID of a snapshot in the store, to go on from with the image and limits that it had */
             snapshot?: string;
         };
+        Durability: {
+            /**
+             * Format: date-time
+             * @description The moment of the latest revision
+             */
+            at?: string;
+            /** @description A revision is being made */
+            flushing?: boolean;
+            /**
+             * Format: int64
+             * @description Number of the latest revision; absent if there is none yet
+             */
+            revision?: number;
+            /**
+             * Format: date-time
+             * @description All that was there at this moment is durable; absent where that is not known
+             */
+            seen?: string;
+            /**
+             * Format: date-time
+             * @description Since when something is not durable; absent if all is
+             */
+            since?: string;
+            /**
+             * @description durable: all that is known is in the revision; journalled: something newer is on the node's disk alone
+             * @enum {string}
+             */
+            state: "durable" | "journalled";
+            /** @description Why files could not be kept the last time */
+            trouble?: string;
+        };
         Event: {
             /** Format: date-time */
             at: string;
@@ -838,6 +1022,11 @@ export interface components {
             from?: string;
             /** @description Name of the copy */
             name: string;
+            /**
+             * Format: int64
+             * @description Number of a revision: the copy gets its files, and no processes
+             */
+            revision?: number;
         };
         History: {
             items: components["schemas"]["StateChange"][] | null;
@@ -1006,6 +1195,10 @@ export interface components {
         MemberList: {
             items: components["schemas"]["Member"][] | null;
         };
+        NameRevision: {
+            /** @description It keeps the revision from being thinned out; empty takes it */
+            name: string;
+        };
         NewInvitation: {
             /** Format: date-time */
             created_at: string;
@@ -1135,6 +1328,138 @@ export interface components {
             /** Format: date-time */
             expires_at: string;
             url: string;
+        };
+        RestoreRevision: {
+            /** @description Also remove what the revision does not have in them */
+            exact?: boolean;
+            /** @description Files and folders as the workspace sees them; absent: everything */
+            paths?: string[] | null;
+            /** Format: int64 */
+            revision: number;
+        };
+        RestoredRevision: {
+            /**
+             * Format: int64
+             * @description Number of the revision of the files as they were: restore it to undo this
+             */
+            before: number;
+            /** Format: int64 */
+            bytes: number;
+            /**
+             * Format: int64
+             * @description Files and links that were written
+             */
+            files: number;
+            /** Format: int64 */
+            removed: number;
+            /**
+             * Format: int64
+             * @description Files that were as they should be
+             */
+            same: number;
+        };
+        Revision: {
+            /**
+             * Format: date-time
+             * @description The moment that it holds
+             */
+            at: string;
+            /**
+             * Format: int64
+             * @description Size of its files
+             */
+            bytes: number;
+            /** @description What was found damaged in the store */
+            damage?: string;
+            /** @description The path that was asked for, in a history of it; absent where it was removed */
+            entry?: components["schemas"]["RevisionEntry"];
+            /**
+             * Format: int64
+             * @description Files, links and folders
+             */
+            files: number;
+            /** @description Given by a person; it is kept for as long as it has it */
+            name?: string;
+            /**
+             * Format: int64
+             * @description Grows with each revision of the workspace
+             */
+            number: number;
+            /**
+             * @description Why it was made
+             * @example save
+             */
+            reason: string;
+            /**
+             * Format: int64
+             * @description What cannot be kept, such as sockets
+             */
+            skipped?: number;
+            /**
+             * Format: int64
+             * @description Bytes that it added to the store
+             */
+            stored_bytes: number;
+            /**
+             * Format: int64
+             * @description Files that changed while they were read
+             */
+            torn?: number;
+        };
+        RevisionChange: {
+            after?: components["schemas"]["RevisionEntry"];
+            before?: components["schemas"]["RevisionEntry"];
+            /**
+             * @description touched: mode or time alone
+             * @enum {string}
+             */
+            kind: "added" | "removed" | "modified" | "touched";
+            path: string;
+        };
+        RevisionDiff: {
+            /** Format: int64 */
+            from: number;
+            items: components["schemas"]["RevisionChange"][] | null;
+            /** @description There is more than is told: ask for a path */
+            more?: boolean;
+            /** Format: int64 */
+            to: number;
+        };
+        RevisionEntry: {
+            /**
+             * @description Permissions, octal
+             * @example 0644
+             */
+            mode: string;
+            /** Format: date-time */
+            modified_at: string;
+            /**
+             * @description As the workspace sees it
+             * @example /workspace/src/main.go
+             */
+            path: string;
+            /**
+             * Format: int64
+             * @description Bytes; of a folder, of all files in it
+             */
+            size: number;
+            /** @description Of a link */
+            target?: string;
+            /** @description It changed while it was read */
+            torn?: boolean;
+            /** @enum {string} */
+            type: "file" | "folder" | "link";
+        };
+        RevisionEntryList: {
+            items: components["schemas"]["RevisionEntry"][] | null;
+        };
+        RevisionList: {
+            items: components["schemas"]["Revision"][] | null;
+            /**
+             * Format: int64
+             * @description Give it as before to get the next ones; absent at the end
+             */
+            next?: number;
         };
         Rollback: {
             /** @description Of a checkpoint of the workspace */
@@ -1395,6 +1720,8 @@ export interface components {
             boots: number;
             /** Format: date-time */
             created_at: string;
+            /** @description How far its files are on their way to the store; absent where none are kept */
+            durability?: components["schemas"]["Durability"];
             /**
              * @description Which part of the network it reaches
              * @enum {string}
@@ -2582,6 +2909,38 @@ export interface operations {
             };
         };
     };
+    "get-durability": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Name or ID of the workspace */
+                workspace: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Durability"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     "fork-workspace": {
         parameters: {
             query?: never;
@@ -2861,6 +3220,42 @@ export interface operations {
             };
         };
     };
+    "restore-revision": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Name or ID of the workspace */
+                workspace: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RestoreRevision"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RestoredRevision"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     "resume-workspace": {
         parameters: {
             query?: {
@@ -2885,6 +3280,230 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Workspace"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "list-revisions": {
+        parameters: {
+            query?: {
+                /** @description As the workspace sees it: /workspace/src, /home/dev/.bashrc, or relative to /workspace */
+                path?: string;
+                /** @description Only those with smaller numbers */
+                before?: number;
+                /** @description At most so many; 0: 100 */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                /** @description Name or ID of the workspace */
+                workspace: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RevisionList"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "get-revision": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Name or ID of the workspace */
+                workspace: string;
+                /** @description Number of the revision; 0 for the latest */
+                revision: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Revision"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "read-revision": {
+        parameters: {
+            query?: {
+                /** @description As the workspace sees it: /workspace/src, /home/dev/.bashrc, or relative to /workspace */
+                path?: string;
+            };
+            header?: never;
+            path: {
+                /** @description Name or ID of the workspace */
+                workspace: string;
+                /** @description Number of the revision; 0 for the latest */
+                revision: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The file's content */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": string;
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "diff-revisions": {
+        parameters: {
+            query?: {
+                /** @description As the workspace sees it: /workspace/src, /home/dev/.bashrc, or relative to /workspace */
+                path?: string;
+                /** @description The revision to compare with; 0: the one before */
+                from?: number;
+            };
+            header?: never;
+            path: {
+                /** @description Name or ID of the workspace */
+                workspace: string;
+                /** @description Number of the revision; 0 for the latest */
+                revision: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RevisionDiff"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "list-revision": {
+        parameters: {
+            query?: {
+                /** @description As the workspace sees it: /workspace/src, /home/dev/.bashrc, or relative to /workspace */
+                path?: string;
+            };
+            header?: never;
+            path: {
+                /** @description Name or ID of the workspace */
+                workspace: string;
+                /** @description Number of the revision; 0 for the latest */
+                revision: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RevisionEntryList"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "name-revision": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Name or ID of the workspace */
+                workspace: string;
+                /** @description Number of the revision; 0 for the latest */
+                revision: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NameRevision"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Revision"];
                 };
             };
             /** @description Error */
@@ -3027,6 +3646,38 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Workspace"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "sync-workspace": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Name or ID of the workspace */
+                workspace: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Revision"];
                 };
             };
             /** @description Error */
