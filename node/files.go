@@ -350,7 +350,6 @@ type filing struct {
 
 	flushing sync.Mutex // held during a flush, and by stop
 	stopped  bool
-	full     time.Time // of the last look at everything
 	mu       sync.Mutex
 	busy     time.Time // the first change that is being flushed now; zero for none
 	seen     time.Time // up to when everything is in a revision
