@@ -116,7 +116,7 @@ func awaitDurability(t *testing.T, s *server.Server, name string, within time.Du
 	return d
 }
 
-func durable(d durability) bool { return d.State == "durable" }
+func isDurable(d durability) bool { return d.State == "durable" }
 
 // outside returns flags that put what must outlive a node beside its data directory.
 func outside(s *server.Server) []string {
@@ -140,7 +140,7 @@ func TestNodeLost(t *testing.T) {
 	s.Must(t, "create", "asleep")
 	s.Sh(t, "asleep", "echo asleep >/workspace/file")
 	s.Must(t, "suspend", "asleep")
-	awaitDurability(t, s, "asleep", time.Minute, durable)
+	awaitDurability(t, s, "asleep", time.Minute, isDurable)
 	s.Must(t, "sync", "lab")
 	want := s.Sh(t, "lab", inventory)
 	status, log := s.Sh(t, "lab", "cd /workspace && git status --porcelain=v2 --branch"), s.Sh(t, "lab", "cd /workspace && git log --all --oneline")
