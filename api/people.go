@@ -103,6 +103,9 @@ type Member struct {
 	Role    string    `json:"role" enum:"owner,editor,viewer" doc:"owner: everything; editor: works in it; viewer: looks"`
 	AddedBy string    `json:"added_by,omitempty" doc:"Name of who shared it; absent for the owner"`
 	AddedAt time.Time `json:"added_at,omitzero"`
+	// HereSince is since when the user has had something of the workspace open,
+	// without a pause, as this server knows it.
+	HereSince time.Time `json:"here_since,omitzero" doc:"Since when the user has had the workspace open; absent: not at this moment"`
 }
 
 // MemberList is all users of a workspace, its owner first.

@@ -23,14 +23,15 @@ type live struct {
 type watched struct {
 	user      holt.UserID
 	workspace holt.WorkspaceID // "" of a stream without one
-	check     chan struct{}    // asks to check now
+	since     time.Time
+	check     chan struct{} // asks to check now
 }
 
 func newLive() *live { return &live{open: map[*watched]struct{}{}} }
 
 // add registers a stream until remove is called.
 func (l *live) add(user holt.UserID, ws holt.WorkspaceID) (w *watched, remove func()) {
-	w = &watched{user: user, workspace: ws, check: make(chan struct{}, 1)}
+	w = &watched{user: user, workspace: ws, since: time.Now(), check: make(chan struct{}, 1)}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.open[w] = struct{}{}
@@ -39,6 +40,20 @@ func (l *live) add(user holt.UserID, ws holt.WorkspaceID) (w *watched, remove fu
 		defer l.mu.Unlock()
 		delete(l.open, w)
 	}
+}
+
+// here returns who has a stream into a workspace, and since when the oldest of those
+// that are open.
+func (l *live) here(ws holt.WorkspaceID) map[holt.UserID]time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out := map[holt.UserID]time.Time{}
+	for w := range l.open {
+		if since, ok := out[w.user]; w.workspace == ws && (!ok || w.since.Before(since)) {
+			out[w.user] = w.since
+		}
+	}
+	return out
 }
 
 // recheck has the streams of a user checked now, those into one workspace unless

@@ -25,6 +25,8 @@ func (g *Gateway) registerMembers(rest *rest) {
 	op(rest, "PUT", path+"/{user}", "set-member", "Share a workspace with a user, or change the user's role", g.setMember)
 	op(rest, "DELETE", path+"/{user}", "remove-member", "End the sharing of a workspace with a user; members may leave by themselves", g.removeMember)
 	op(rest, "POST", "/workspaces/{workspace}/links", "create-share-link", "Make a link that shares a workspace with one person", g.createShareLink, answers(http.StatusCreated))
+	op(rest, "GET", "/workspaces/{workspace}/links", "list-share-links", "List the links that share a workspace, newest first", g.listShareLinks)
+	op(rest, "DELETE", "/workspaces/{workspace}/links/{id}", "revoke-share-link", "Take back a link that nobody has used", g.revokeShareLink)
 }
 
 func (g *Gateway) listMembers(ctx context.Context, _ *Named) (*answer[api.MemberList], error) {
@@ -37,9 +39,10 @@ func (g *Gateway) listMembers(ctx context.Context, _ *Named) (*answer[api.Member
 	if err != nil {
 		return nil, err
 	}
-	out := api.MemberList{Items: []api.Member{{User: names(w.Owner), UserID: string(w.Owner), Role: string(meta.WorkspaceOwner)}}}
+	here := g.live.here(w.ID)
+	out := api.MemberList{Items: []api.Member{{User: names(w.Owner), UserID: string(w.Owner), Role: string(meta.WorkspaceOwner), HereSince: here[w.Owner]}}}
 	for _, m := range list {
-		out.Items = append(out.Items, api.Member{User: names(m.User), UserID: string(m.User), Role: string(m.Role), AddedBy: names(m.AddedBy), AddedAt: m.AddedAt})
+		out.Items = append(out.Items, api.Member{User: names(m.User), UserID: string(m.User), Role: string(m.Role), AddedBy: names(m.AddedBy), AddedAt: m.AddedAt, HereSince: here[m.User]})
 	}
 	return &answer[api.MemberList]{out}, nil
 }
@@ -112,6 +115,41 @@ func (g *Gateway) createShareLink(ctx context.Context, in *struct {
 		// Only an admin decides who gets an account.
 		NoAccount: who.Role != meta.RoleAdmin,
 	})
+}
+
+func (g *Gateway) listShareLinks(ctx context.Context, _ *Named) (*answer[api.InvitationList], error) {
+	all, err := g.cfg.Auth.Invitations(ctx)
+	if err != nil {
+		return nil, err
+	}
+	names, err := g.names(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := api.InvitationList{Items: []api.Invitation{}}
+	for _, i := range all {
+		if i.Workspace == target(ctx).ID {
+			out.Items = append(out.Items, toInvitation(i, names, time.Now()))
+		}
+	}
+	return &answer[api.InvitationList]{out}, nil
+}
+
+func (g *Gateway) revokeShareLink(ctx context.Context, in *struct {
+	Named
+	ID string `path:"id" doc:"ID, as lists show it" maxLength:"64"`
+}) (*struct{}, error) {
+	all, err := g.cfg.Auth.Invitations(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, i := range all {
+		if i.ID == in.ID && i.Workspace == target(ctx).ID {
+			note(ctx, "", "", "link for a "+string(i.WorkspaceRole))
+			return nil, g.cfg.Auth.RevokeInvitation(ctx, i.ID)
+		}
+	}
+	return nil, holt.Errorf(holt.KindNotFound, "there is no link %.64q to this workspace", in.ID)
 }
 
 // tell adds a line to a workspace's log, which its members see at once.

@@ -108,6 +108,8 @@ var rights = map[string]right{
 	"set-member":         {who: owner, scope: meta.ScopeAdmin},
 	"remove-member":      {who: owner, scope: meta.ScopeAdmin, self: true},
 	"create-share-link":  {who: owner, scope: meta.ScopeAdmin},
+	"list-share-links":   {who: owner, scope: meta.ScopeRead},
+	"revoke-share-link":  {who: owner, scope: meta.ScopeAdmin},
 
 	// Into a workspace. A raw stream to a port could do anything there.
 	"port-tunnel": {who: editor, scope: meta.ScopeWrite},

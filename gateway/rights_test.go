@@ -69,6 +69,7 @@ var allowed = map[string]struct{ who, scope string }{
 	"delete-checkpoint": {"yyffnu", "write"}, "rollback-workspace": {"yyffnu", "write"}, "fork-workspace": {"yyffnu", "write"},
 	"delete-workspace": {"yyffnu", "write"},
 	"set-member":       {"yyffnu", "admin"}, "remove-member": {"yyffnu", "admin"}, "create-share-link": {"yyffnu", "admin"},
+	"list-share-links": {"yyffnu", "read"}, "revoke-share-link": {"yyffnu", "admin"},
 
 	"port-tunnel":     {"yyyfnu", "write"},
 	"guest-terminals": {"yyyynu", "write"}, "guest-terminal-attach": {"yyyynu", "write"},

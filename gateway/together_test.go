@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/holt-ide/holt"
+	"github.com/holt-ide/holt/api"
 	"github.com/holt-ide/holt/meta"
 	"github.com/holt-ide/holt/test/stand"
 	guestwire "github.com/holt-ide/holt/wire/guest"
@@ -137,5 +139,67 @@ func TestEditsOfAViewerAreIgnored(t *testing.T) {
 			t.Errorf("after edits of a viewer with %q the document is %q", query, got)
 		}
 		v.CloseNow()
+	}
+}
+
+// The owner sees who is there, and what became of links; a link that was taken back
+// lets nobody in.
+func TestTheOwnerSeesWhoIsThereAndTakesLinksBack(t *testing.T) {
+	s, owner, viewer := sharedDemo(t)
+	c := s.As(t, owner)
+	here := func() (names []string) {
+		t.Helper()
+		members, err := c.Members(t.Context(), "demo")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range members {
+			if !m.HereSince.IsZero() {
+				names = append(names, m.User)
+			}
+		}
+		return names
+	}
+	if got := here(); len(got) != 0 {
+		t.Errorf("there are %v before anybody came", got)
+	}
+	v := attachGuest(t, s, viewer, "/v1/presence", nil)
+	if got := here(); len(got) != 1 || got[0] != "victor" {
+		t.Errorf("there are %v", got)
+	}
+	v.CloseNow()
+	for deadline := time.Now().Add(10 * time.Second); len(here()) > 0; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("one who left is still there")
+		}
+	}
+
+	kept, err := c.ShareLink(t.Context(), "demo", api.CreateShareLink{Role: "viewer", ExpiresInSeconds: 3600})
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, s, owner, "other")
+	elsewhere, err := c.ShareLink(t.Context(), "other", api.CreateShareLink{Role: "editor"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	links, err := c.ShareLinks(t.Context(), "demo")
+	if err != nil || len(links) != 1 || links[0].ID != kept.ID || links[0].State != "open" || links[0].ExpiresAt.Sub(links[0].CreatedAt) != time.Hour {
+		t.Fatalf("the links are %+v, %v", links, err)
+	}
+	if err := c.RevokeShareLink(t.Context(), "demo", elsewhere.ID); !holt.IsKind(err, holt.KindNotFound) {
+		t.Errorf("took back a link of another workspace: %v", err)
+	}
+	for range 2 { // again is as good as once
+		if err := c.RevokeShareLink(t.Context(), "demo", kept.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if links, err = c.ShareLinks(t.Context(), "demo"); err != nil || links[0].State != "revoked" {
+		t.Errorf("the links are %+v, %v", links, err)
+	}
+	resp := s.Do(t, s.Request("GET", strings.TrimPrefix(kept.URL, s.URL), ""))
+	if body, err := io.ReadAll(resp.Body); err != nil || !strings.Contains(string(body), "taken back") {
+		t.Errorf("a link that was taken back: %s %s %v", resp.Status, body, err)
 	}
 }

@@ -101,6 +101,18 @@ func (c *Client) ShareLink(ctx context.Context, workspace string, req api.Create
 	return i, err
 }
 
+// ShareLinks lists the links that share a workspace, newest first.
+func (c *Client) ShareLinks(ctx context.Context, workspace string) ([]api.Invitation, error) {
+	var l api.InvitationList
+	err := c.do(ctx, call{method: "GET", path: workspacePath(workspace) + "/links", safe: true}, &l)
+	return l.Items, err
+}
+
+// RevokeShareLink takes a link back that nobody has used.
+func (c *Client) RevokeShareLink(ctx context.Context, workspace, id string) error {
+	return c.do(ctx, call{method: "DELETE", path: workspacePath(workspace) + "/links/" + url.PathEscape(id), safe: true}, nil)
+}
+
 // Audit returns one page of the audit log, newest first. The query may have the
 // names of the interface: cursor, limit, user, action, workspace.
 func (c *Client) Audit(ctx context.Context, query url.Values) (api.AuditLog, error) {

@@ -56,7 +56,7 @@ func newRoot(a *app) *cobra.Command {
 		&cobra.Group{ID: "admin", Title: "The server:"},
 	)
 	for group, makers := range map[string][]func(*app) *cobra.Command{
-		"life":  {newCreate, newList, newShow, newSuspend, newResume, newStop, newFork, newCheckpoint, newRollback, newSnapshot, newRemove, newOpen, newShare, newUnshare, newMembers, newSync, newHistory, newRestore, newDiff},
+		"life":  {newCreate, newList, newShow, newSuspend, newResume, newStop, newFork, newCheckpoint, newRollback, newSnapshot, newRemove, newOpen, newShare, newUnshare, newMembers, newLinks, newSync, newHistory, newRestore, newDiff},
 		"work":  {newExec, newTerminal, newCopy, newPort, newLogs},
 		"admin": {newImage, newToken, newUser, newAudit, newLogin, newVersion},
 	} {

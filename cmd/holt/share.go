@@ -78,17 +78,52 @@ func newMembers(a *app) *cobra.Command {
 	}
 }
 
+func newLinks(a *app) *cobra.Command {
+	var revoke string
+	cmd := &cobra.Command{
+		Use:   "links NAME",
+		Short: "List the links that share a workspace, or take one back",
+		Long: `List the links that were made with "holt share --link", with what became of them.
+A link that nobody has used is taken back with --revoke; who came by a link leaves
+with "holt unshare".`,
+		Args: cobra.ExactArgs(1),
+		RunE: a.verb(func(ctx context.Context, c *client.Client, args []string) error {
+			if revoke != "" {
+				return c.RevokeShareLink(ctx, args[0], revoke)
+			}
+			links, err := c.ShareLinks(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return a.printJSON(append([]api.Invitation{}, links...))
+			}
+			return a.table("ID\tROLE\tSTATE\tUSED BY\tMADE\tENDS", func(row func(...string)) {
+				for _, l := range links {
+					row(l.ID, l.WorkspaceRole, l.State, l.UsedBy, ago(l.CreatedAt), l.ExpiresAt.Local().Format(time.DateTime))
+				}
+			})
+		}),
+	}
+	cmd.Flags().StringVar(&revoke, "revoke", "", "take the link with this ID back")
+	return cmd
+}
+
 func (a *app) printMembers(members []api.Member) error {
 	if a.json {
 		return a.printJSON(append([]api.Member{}, members...))
 	}
-	return a.table("USER\tROLE\tSHARED BY\tSINCE", func(row func(...string)) {
+	return a.table("USER\tROLE\tSHARED BY\tSINCE\tHERE SINCE", func(row func(...string)) {
 		for _, m := range members {
 			since := ""
 			if !m.AddedAt.IsZero() {
 				since = ago(m.AddedAt)
 			}
-			row(m.User, m.Role, m.AddedBy, since)
+			here := ""
+			if !m.HereSince.IsZero() {
+				here = ago(m.HereSince)
+			}
+			row(m.User, m.Role, m.AddedBy, since, here)
 		}
 	})
 }

@@ -156,6 +156,12 @@ try {
   await page.waitForSelector('#share-members [aria-label="Role of bob"]');
   await page.locator('#share-link').click();
   assert.match(await page.inputValue('#share-made input'), /\/invite\?code=holti_/);
+  await page.waitForFunction(() => document.querySelectorAll('#share-links li').length === 1);
+  await page.locator('#share-links button').click();
+  await page.waitForFunction(() => document.querySelectorAll('#share-links li').length === 0);
+  assert.equal(await page.locator('#share-made input').count(), 0);
+  await page.locator('#share-link').click();
+  await page.waitForFunction(() => document.querySelectorAll('#share-links li').length === 1);
   await check(page, 'share', true);
   await running(bob, 'demo');
   assert.match(await bob.textContent('#list .card'), /ada’s · you may look/);

@@ -499,11 +499,29 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get?: never;
+        /** List the links that share a workspace, newest first */
+        get: operations["list-share-links"];
         put?: never;
         /** Make a link that shares a workspace with one person */
         post: operations["create-share-link"];
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workspaces/{workspace}/links/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Take back a link that nobody has used */
+        delete: operations["revoke-share-link"];
         options?: never;
         head?: never;
         patch?: never;
@@ -1183,6 +1201,11 @@ export interface components {
             added_at?: string;
             /** @description Name of who shared it; absent for the owner */
             added_by?: string;
+            /**
+             * Format: date-time
+             * @description Since when the user has had the workspace open; absent: not at this moment
+             */
+            here_since?: string;
             /**
              * @description owner: everything; editor: works in it; viewer: looks
              * @enum {string}
@@ -3009,6 +3032,38 @@ export interface operations {
             };
         };
     };
+    "list-share-links": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Name or ID of the workspace */
+                workspace: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvitationList"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     "create-share-link": {
         parameters: {
             query?: never;
@@ -3033,6 +3088,38 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["NewInvitation"];
                 };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "revoke-share-link": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Name or ID of the workspace */
+                workspace: string;
+                /** @description ID, as lists show it */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description Error */
             default: {

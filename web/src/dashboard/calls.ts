@@ -30,8 +30,14 @@ export const share = async (workspace: string, user: string, role: string): Prom
 export const unshare = (workspace: string, user: string): Promise<void> =>
   call('DELETE', `${root}/workspaces/${part(workspace)}/members/${part(user)}`);
 
-export const shareLink = (workspace: string, role: string): Promise<Schemas['NewInvitation']> =>
-  call('POST', `${root}/workspaces/${part(workspace)}/links`, { role });
+export const shareLink = (workspace: string, role: string, seconds: number): Promise<Schemas['NewInvitation']> =>
+  call('POST', `${root}/workspaces/${part(workspace)}/links`, { role, expires_in_seconds: seconds });
+
+export const shareLinks = async (workspace: string): Promise<Invitation[]> =>
+  (await call<Schemas['InvitationList']>('GET', `${root}/workspaces/${part(workspace)}/links`)).items ?? [];
+
+export const revokeShareLink = (workspace: string, id: string): Promise<void> =>
+  call('DELETE', `${root}/workspaces/${part(workspace)}/links/${part(id)}`);
 
 export const checkpoints = async (workspace: string): Promise<Checkpoint[]> =>
   (await call<Schemas['CheckpointList']>('GET', `${root}/workspaces/${part(workspace)}/checkpoints`)).items ?? [];

@@ -5,6 +5,7 @@ import { order, sure } from './ask';
 import { Checkpoints } from './checkpoints';
 import { unshare } from './calls';
 import { byId, el, setText } from './dom';
+import { Here } from './here';
 import { allowed, facts, showState } from './list';
 import { Ports } from './ports';
 import type { Share } from './share';
@@ -32,6 +33,7 @@ export class Detail {
   private shown: string | undefined;
   private terminals: Terminals | undefined;
   private ports: Ports | undefined;
+  private here: Here | undefined;
   private checkpoints: Checkpoints | undefined;
 
   constructor(
@@ -76,16 +78,19 @@ export class Detail {
     this.leave.hidden = w.role === undefined || w.role === 'owner';
     this.terminals?.update(w);
     this.ports?.update(w);
+    this.here?.update(w);
     this.checkpoints?.update(w);
   }
 
   private change(w: Workspace | undefined): void {
     this.terminals?.dispose();
     this.ports?.dispose();
+    this.here?.dispose();
     this.checkpoints?.dispose();
     this.shown = w?.id;
     this.terminals = w && new Terminals(w, this.store);
     this.ports = w && new Ports(w);
+    this.here = w && new Here(w, this.me);
     this.checkpoints = w && new Checkpoints(w, this.store);
   }
 

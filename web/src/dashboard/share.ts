@@ -1,6 +1,6 @@
 import type { Store, Workspace } from '../core/state';
-import { doer, secret, sentence } from './ask';
-import { type Member, members, share, shareLink, unshare } from './calls';
+import { doer, secret, sentence, when } from './ask';
+import { type Invitation, type Member, members, revokeShareLink, share, shareLink, shareLinks, unshare } from './calls';
 import { byId, el, setText } from './dom';
 
 /** The dialog with who may use a workspace. */
@@ -9,6 +9,7 @@ export class Share {
   private readonly form = byId<HTMLFormElement>('share-form');
   private readonly user = byId<HTMLInputElement>('share-user');
   private readonly role = byId<HTMLSelectElement>('share-role');
+  private readonly life = byId<HTMLSelectElement>('share-life');
   private readonly problem = byId('share-problem');
   private readonly made = byId('share-made');
   private workspace: Workspace | undefined;
@@ -29,10 +30,10 @@ export class Share {
       'click',
       () =>
         void this.act(async (w) => {
-          const link = await shareLink(w.id, this.role.value);
-          this.made.replaceChildren(
-            secret(link.url, 'Whoever opens this link first may use the workspace. It works for a week.'),
-          );
+          const link = await shareLink(w.id, this.role.value, Number(this.life.value));
+          const may = this.role.value === 'editor' ? 'edit' : 'look at';
+          this.made.replaceChildren(secret(link.url, `Whoever opens this link first may ${may} the workspace. It is shown only now.`));
+          this.showLinks(await shareLinks(w.id));
           this.made.querySelector('input')?.select();
         }),
     );
@@ -44,10 +45,15 @@ export class Share {
     setText(this.problem, '');
     this.made.replaceChildren();
     byId('share-members').replaceChildren();
+    byId('share-links').replaceChildren();
     this.form.reset();
     this.dialog.showModal();
     this.user.focus();
-    await this.act(async () => this.show(await members(w.id)));
+    await this.act(async () => {
+      const [who, links] = await Promise.all([members(w.id), shareLinks(w.id)]);
+      this.show(who);
+      this.showLinks(links);
+    });
   }
 
   private async act(run: (w: Workspace) => Promise<void>): Promise<void> {
@@ -64,8 +70,27 @@ export class Share {
     byId('share-members').replaceChildren(...list.map((m) => this.row(m)));
   }
 
+  private showLinks(list: Invitation[]): void {
+    byId('share-links').replaceChildren(...list.filter((l) => l.state === 'open').map((l) => this.link(l)));
+  }
+
+  private link(l: Invitation): HTMLElement {
+    const back = doer('Take back', this.store, () =>
+      this.act(async (w) => {
+        await revokeShareLink(w.id, l.id);
+        this.made.replaceChildren(); // it may be the one that is shown
+        this.showLinks(await shareLinks(w.id));
+        this.user.focus();
+      }),
+    );
+    back.setAttribute('aria-label', `Take back the link of ${new Date(l.created_at).toLocaleString()}`);
+    const may = l.workspace_role === 'editor' ? 'to edit' : 'to look';
+    return el('li', {}, el('span', {}, `A link ${may}, ends `, when(l.expires_at)), el('span', { className: 'verbs' }, back));
+  }
+
   private row(m: Member): HTMLElement {
-    if (m.role === 'owner') return el('li', {}, el('strong', { textContent: m.user }), el('span', {}, 'owner'));
+    const here = m.here_since ? el('span', { className: 'tag', textContent: 'here now' }) : undefined;
+    if (m.role === 'owner') return el('li', {}, el('strong', { textContent: m.user }), here, el('span', {}, 'owner'));
     const role = el(
       'select',
       {},
@@ -83,6 +108,6 @@ export class Share {
       }),
     );
     end.setAttribute('aria-label', `Remove ${m.user}`);
-    return el('li', {}, el('strong', { textContent: m.user }), el('span', { className: 'verbs' }, role, end));
+    return el('li', {}, el('strong', { textContent: m.user }), here, el('span', { className: 'verbs' }, role, end));
   }
 }
