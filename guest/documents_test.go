@@ -44,6 +44,26 @@ func TestDocumentsWithYjs(t *testing.T) {
 	}
 }
 
+// TestPublishedTests runs the tests of y-protocols with our server between the two
+// sides, once with a document and once where people meet.
+func TestPublishedTests(t *testing.T) {
+	modules, err := difftest.Modules(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := serve(t)
+	if err := os.WriteFile(filepath.Join(s.dir, "a.txt"), []byte("text"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, route := range []string{"/v1/document?path=a.txt", "/v1/presence"} {
+		out, err := exec.CommandContext(within(t), "node", "testdata/published.mjs", modules, "ws://"+s.addr+route, testSecret).CombinedOutput()
+		if err != nil || !strings.Contains(string(out), "passed testAwareness") {
+			t.Errorf("%s: %v: %s", route, err, out)
+		}
+		t.Logf("%s: %s", route, out)
+	}
+}
+
 func TestDocumentsThatCannotBe(t *testing.T) {
 	s := serve(t)
 	for name, c := range map[string]struct {
