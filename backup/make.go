@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,6 +28,7 @@ const (
 	volumesDir   = poolDir + "/volumes"
 	snapshotsDir = poolDir + "/snapshots"
 	journalDir   = "node/journal"
+	spoolDir     = "spool"
 	mountsDir    = "node/mnt"
 )
 
@@ -41,6 +43,8 @@ var single = []string{"token", "cookie-key", "store-owner", "store-location", "s
 type Config struct {
 	DataDir string // of the server, which may run; its pool is mounted
 	Target  string // the backup's name, which nothing has yet
+
+	JournalDir string // "" for the one in the data directory
 
 	// Store is the directory of the server's objects, "" for those in a bucket:
 	// StoreAt is the place then.
@@ -176,8 +180,13 @@ func (m *maker) make(ctx context.Context) (*Manifest, error) {
 // not applied twice, so it comes first.
 func (m *maker) moment(ctx context.Context) (time.Time, error) {
 	m.say("copy database and volumes")
-	m.forget(journalDir, databaseName, volumesDir)
-	if err := m.tree(ctx, journalDir, filepath.Join(m.cfg.DataDir, journalDir), nil); err != nil {
+	m.forget(journalDir, spoolDir, databaseName, volumesDir)
+	journal := cmp.Or(m.cfg.JournalDir, filepath.Join(m.cfg.DataDir, journalDir))
+	if err := m.tree(ctx, journalDir, journal, nil); err != nil {
+		return time.Time{}, err
+	}
+	// What waits for the store is in the spool, or else in the database and the store.
+	if err := m.tree(ctx, spoolDir, filepath.Join(m.cfg.DataDir, spoolDir), nil); err != nil {
 		return time.Time{}, err
 	}
 	database := m.to(databaseName)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/holt-ide/holt"
 	"github.com/holt-ide/holt/durable"
@@ -52,6 +53,10 @@ func Verify(ctx context.Context, dir string, progress func(Progress)) (*Manifest
 type RestoreConfig struct {
 	Backup  string
 	DataDir string // new or empty
+
+	// Database and JournalDir are where these go if that is not in the data
+	// directory; nothing may be there.
+	Database, JournalDir string
 
 	// Pool makes and mounts the pool for volumes in a folder of the new data
 	// directory, and returns what unmounts it.
@@ -152,6 +157,12 @@ type restorer struct {
 func (r *restorer) file(ctx context.Context, want File) error {
 	rel := filepath.FromSlash(want.Path)
 	dst := filepath.Join(r.cfg.DataDir, rel)
+	if below, ok := strings.CutPrefix(want.Path, journalDir+"/"); ok && r.cfg.JournalDir != "" {
+		dst = filepath.Join(r.cfg.JournalDir, filepath.FromSlash(below))
+	}
+	if want.Path == databaseName && r.cfg.Database != "" {
+		dst = r.cfg.Database
+	}
 	if err := os.MkdirAll(filepath.Dir(dst), 0o711); err != nil {
 		return diskError(fmt.Errorf("make folder: %w", err))
 	}

@@ -107,7 +107,7 @@ func Check(ctx context.Context, cfg Config) (*Report, error) {
 	if err := c.stored(ctx, rows); err != nil {
 		return nil, err
 	}
-	if cfg.Files != nil {
+	if cfg.Files != nil && !cfg.Quick {
 		c.say("check files")
 		n, found, err := cfg.Files(ctx)
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -59,7 +60,7 @@ func makeBackup(ctx context.Context, cfg *config, stdout, stderr io.Writer) (err
 	}
 	defer func() { err = errors.Join(err, free()) }()
 	c := backup.Config{
-		DataDir: dir, Target: target, Server: version(), Progress: backupProgress(stderr),
+		DataDir: dir, JournalDir: cfg.journalDir, Target: target, Server: version(), Progress: backupProgress(stderr),
 		Changes: func(path string) bool { return filepath.Base(path) == "catalog" },
 		Database: func(ctx context.Context, to string) error {
 			return metasql.Copy(ctx, "sqlite:"+filepath.Join(dir, "holt.db"), to)
@@ -111,9 +112,13 @@ func restoreBackup(ctx context.Context, cfg *config, stdout, stderr io.Writer) e
 	if err != nil {
 		return fmt.Errorf("locate data directory: %w", err)
 	}
+	file, ok := strings.CutPrefix(cfg.databaseOf(dir), "sqlite:")
+	if !ok {
+		return holt.Errorf(holt.KindUnsupported, "a backup holds a database in a file: restore without --database")
+	}
 	begin := time.Now()
 	man, err := backup.Restore(ctx, backup.RestoreConfig{
-		Backup: from, DataDir: dir, Progress: backupProgress(stderr),
+		Backup: from, DataDir: dir, JournalDir: cfg.journalDir, Database: file, Progress: backupProgress(stderr),
 		Pool: func(ctx context.Context, node string) (func() error, error) {
 			p, err := volume.Open(ctx, volume.Config{Dir: node, Size: cfg.poolSize, Log: cfg.log})
 			if err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -172,6 +173,11 @@ func parseDatabase(at string) (string, error) {
 		return "", fmt.Errorf("locate database: %w", err)
 	}
 	return "sqlite:" + abs, nil
+}
+
+// databaseOf returns the address of a data directory's database.
+func (c *config) databaseOf(dir string) string {
+	return cmp.Or(c.database, "sqlite:"+filepath.Join(dir, "holt.db"))
 }
 
 func (c *config) identity(secretFile, domains string) error {

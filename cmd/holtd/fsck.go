@@ -8,11 +8,14 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/holt-ide/holt"
 	"github.com/holt-ide/holt/fsck"
 	"github.com/holt-ide/holt/meta"
 	metasql "github.com/holt-ide/holt/meta/sql"
+	"github.com/holt-ide/holt/object"
+	"github.com/holt-ide/holt/persist"
 	"github.com/holt-ide/holt/snapshot/chunk"
 	"github.com/holt-ide/holt/workspace"
 )
@@ -40,9 +43,12 @@ func check(ctx context.Context, cfg *config, stdout, stderr io.Writer) (err erro
 	c := fsck.Config{
 		DataDir: dir, Quick: cfg.quick, Running: running,
 		Rows: func(ctx context.Context) (meta.Store, error) {
+			if !strings.HasPrefix(cfg.databaseOf(dir), "sqlite:") {
+				return metasql.Open(ctx, cfg.databaseOf(dir))
+			}
 			copies++
 			to := filepath.Join(scratch, fmt.Sprintf("%d.db", copies)) // opening one may change it
-			if err := metasql.Copy(ctx, "sqlite:"+filepath.Join(dir, "holt.db"), to); err != nil {
+			if err := metasql.Copy(ctx, cfg.databaseOf(dir), to); err != nil {
 				return nil, err
 			}
 			return metasql.Open(ctx, "sqlite:"+to)
@@ -61,6 +67,14 @@ func check(ctx context.Context, cfg *config, stdout, stderr io.Writer) (err erro
 		c.Chunks = func(ctx context.Context, user holt.UserID) (*chunk.Store, error) {
 			return chunk.Open(ctx, chunk.Config{Objects: objects.Store, Origin: objects.Origin, Tenant: workspace.Tenant(user), Owner: owner})
 		}
+		c.Files = func(ctx context.Context) (n int, found []fsck.Finding, err error) {
+			rows, err := c.Rows(ctx)
+			if err != nil {
+				return 0, nil, err
+			}
+			defer func() { err = errors.Join(err, rows.Close()) }()
+			return checkFiles(ctx, objects.Origin, rows, running)
+		}
 	}
 	report, err := fsck.Check(ctx, c)
 	if err != nil {
@@ -74,6 +88,42 @@ func check(ctx context.Context, cfg *config, stdout, stderr io.Writer) (err erro
 		return holt.Errorf(holt.KindCorrupt, "something is damaged or lost")
 	}
 	return nil
+}
+
+// checkFiles reads every pack and every revision of all tenants.
+func checkFiles(ctx context.Context, objects object.Store, rows meta.Store, running bool) (n int, found []fsck.Finding, err error) {
+	files, err := persist.New(persist.Config{Objects: objects, Revisions: rows.Revisions()})
+	if err != nil {
+		return 0, nil, err
+	}
+	tenants, err := files.Tenants(ctx)
+	if err != nil {
+		return 0, nil, err
+	}
+	for _, tenant := range tenants {
+		r, err := files.Check(ctx, tenant)
+		if err != nil {
+			return 0, nil, err
+		}
+		n += r.Revisions
+		for _, d := range r.Damaged {
+			found = append(found, fsck.Finding{
+				Level: fsck.Damage, What: fmt.Sprintf("revision %d of workspace %s", d.Number, d.Workspace),
+				Text:   fmt.Sprintf("%d of its files cannot be read: %s", d.Lost, strings.Join(d.Paths, ", ")),
+				Advice: "the next revision has them again, if they are in the workspace still",
+			})
+		}
+		for level, keys := range map[fsck.Level][]string{fsck.Lost: r.Missing, fsck.Damage: r.Broken, fsck.Stray: r.Unknown} {
+			for _, key := range keys {
+				if level == fsck.Stray && running { // it may be on its way
+					continue
+				}
+				text := map[fsck.Level]string{fsck.Lost: "the store does not have it", fsck.Damage: "something in it is damaged", fsck.Stray: "no revision has it"}[level]
+				found = append(found, fsck.Finding{Level: level, What: "pack " + key, Text: text})
+			}
+		}
+	}
+	return n, found, nil
 }
 
 func tell(cfg *config, w io.Writer, r *fsck.Report) error {

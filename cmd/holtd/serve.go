@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -115,7 +114,7 @@ func (m *Main) build(ctx context.Context, url string) (*gateway.Gateway, sign, e
 	if cfg.imageCache == "" {
 		cfg.imageCache = image.CacheDir(os.Getenv)
 	}
-	database, where := cmp.Or(cfg.database, "sqlite:"+filepath.Join(dir, "holt.db")), "at the address of --database" // which may hold a password
+	database, where := cfg.databaseOf(dir), "at the address of --database" // which may hold a password
 	if file, ok := strings.CutPrefix(database, "sqlite:"); ok {
 		where = file
 		if err := durable.MkdirAll(filepath.Dir(file), 0o700); err != nil {
