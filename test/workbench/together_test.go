@@ -1,6 +1,7 @@
 package workbench
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,7 +16,7 @@ import (
 
 // TestTogether has two people type in one file, which has CRLF, a byte order mark
 // and an emoji, while others rewrite it, one of them is offline, the sandbox and the server
-// are killed, and the machine is suspended. All have the same text in the end, with
+// are killed, and the machine is suspended, while a third may only look. All have the same text in the end, with
 // everything that a page said to be in the journal.
 func TestTogether(t *testing.T) {
 	d := newDriver(t)
@@ -40,7 +41,11 @@ func TestTogether(t *testing.T) {
 	if os.Getenv("HOLT_SLOW") != "" {
 		away = time.Minute
 	}
-	d.run(t, s, 6*time.Minute, "together.mjs", s.Must(t, "open", "demo"), s.Must(t, "open", "demo"), fmt.Sprint(away.Milliseconds()))
+	var looks struct{ URL string }
+	if err := json.Unmarshal([]byte(s.Must(t, "share", "demo", "--link", "--role", "viewer", "--json")), &looks); err != nil {
+		t.Fatal(err)
+	}
+	d.run(t, s, 6*time.Minute, "together.mjs", s.Must(t, "open", "demo"), s.Must(t, "open", "demo"), looks.URL, fmt.Sprint(away.Milliseconds()))
 }
 
 // killSandbox kills the process that a machine is.
@@ -72,5 +77,5 @@ func killSandbox(t *testing.T, s *server.Server, sandbox string) {
 const shared = `cd /workspace && git init -q . && git config user.email a@example.org && git config user.name A && mkdir -p .vscode
 printf '{ "editor.autoClosingBrackets": "never", "editor.wordBasedSuggestions": "off", "editor.quickSuggestions": { "other": "off" }, "terminal.integrated.gpuAcceleration": "off" }\n' > .vscode/settings.json
 printf '\357\273\277one\r\ntwo 🦊 fox\r\n.\r\n.\r\n.\r\n.\r\nthree\r\n.\r\n.\r\n.\r\n.\r\nfour\r\nfive\r\n' > both.txt
-git add -A && git commit -qm one
+echo notes > notes.txt && git add -A && git commit -qm one
 sed -i 's/three/THREE/' both.txt && git commit -qam two && git tag two && git checkout -q HEAD~1 && git tag one`

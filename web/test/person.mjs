@@ -37,7 +37,12 @@ export class Person {
       if (/the editor and the document differed/.test(m.text())) p.complaints.push(`${name}: ${m.text()}`);
     });
     await p.page.goto(link);
-    await p.page.waitForFunction(() => document.readyState === 'complete' && !location.pathname.startsWith('/login'));
+    if (new URL(link).pathname === '/invite') {
+      await p.page.fill('#name', name);
+      await p.page.fill('#password', `the long password of ${name.split('').reverse().join('')}`);
+      await p.page.keyboard.press('Enter');
+    }
+    await p.page.waitForFunction(() => document.readyState === 'complete' && !/^\/(login|invite)/.test(location.pathname));
     await p.page.goto(new URL(`/workspace/${workspace}`, link).href);
     await p.ready();
     return p;
@@ -52,7 +57,7 @@ export class Person {
     return this.page.waitForFunction(() => / ms$/.test(document.getElementById('holt.status')?.textContent ?? ''), undefined, { timeout: 60_000 });
   }
 
-  async open(name) {
+  async open(name, state = 'journalled') {
     await this.page.keyboard.press(`${MOD}+p`);
     await this.page.waitForSelector('.quick-input-widget input');
     await this.page.keyboard.type(name);
@@ -63,7 +68,7 @@ export class Person {
     await this.page.keyboard.press('Enter');
     await this.page.waitForFunction((n) => document.querySelector('.tab.active')?.textContent?.includes(n.split('/').pop()), name);
     await this.page.waitForSelector('.editor-instance .view-line');
-    await this.saved();
+    await this.saved(state);
   }
 
   editor() {
@@ -92,12 +97,12 @@ export class Person {
   }
 
   /** Waits until the page says that everything is in the journal. */
-  async saved() {
+  async saved(state = 'journalled') {
     try {
-      await this.page.waitForFunction(() => {
+      await this.page.waitForFunction((s) => {
         const d = document.getElementById('holt.journal')?.dataset;
-        return d?.state === 'journalled' && d.edits === '0';
-      });
+        return d?.state === s && d.edits === '0';
+      }, state);
     } catch (e) {
       throw new Error(`${this.name}: not saved: ${JSON.stringify(await this.where())}`, { cause: e });
     }

@@ -1,10 +1,11 @@
-// Two people in one file. Called by test/workbench with two login links, how long one
-// of them is offline in milliseconds, the path of the browser, and a folder for pictures.
+// Two people in one file. Called by test/workbench with two login links, a link
+// that invites to look, how long one of them
+// is offline in milliseconds, the path of the browser, and a folder for pictures.
 import assert from 'node:assert/strict';
 import { chromium } from 'playwright-core';
 import { flags, outside, Person, sh } from './person.mjs';
 
-const [linkA, linkB, away, browserPath, pictures] = process.argv.slice(2);
+const [linkA, linkB, linkC, away, browserPath, pictures] = process.argv.slice(2);
 const browser = await chromium.launch({ executablePath: browserPath, args: flags });
 const began = performance.now();
 const step = (text) => console.log(`${((performance.now() - began) / 1000).toFixed(1)} s: ${text}`);
@@ -106,6 +107,32 @@ try {
   await ann.shot(pictures, 'together-cursors');
   await ben.page.keyboard.press('End');
   step('each sees where the other is');
+
+  // One who may only look sees what they type, follows them, and changes nothing.
+  const vera = await Person.arrive(browser, 'vera', linkC, 'demo');
+  await vera.open('both.txt', 'reading');
+  await vera.shows('from ben: 你好');
+  await vera.go('Control+End');
+  await vera.type('not mine to change');
+  await ann.page.waitForFunction(() => [...document.querySelectorAll('.holt-name')].some((n) => n.textContent === 'vera'));
+  await vera.page.locator('[id="holt.people"] a').click();
+  await vera.page.waitForSelector('.quick-input-list .monaco-list-row');
+  await vera.shot(pictures, 'together-people');
+  await vera.page.locator('.quick-input-list .monaco-list-row', { hasText: 'both.txt' }).first().click();
+  const leader = await vera.page.waitForFunction(() => document.getElementById('holt.people')?.dataset.following);
+  assert.ok(await leader.jsonValue());
+  for (const p of people) await p.open('notes.txt');
+  await ann.go('Control+End');
+  await vera.page.waitForFunction(() => document.querySelector('.tab.active')?.textContent?.includes('notes.txt'));
+  await vera.shows('notes');
+  await vera.shot(pictures, 'together-following');
+  for (const p of people) await p.open('both.txt');
+  assert.deepEqual(vera.complaints, []);
+  await vera.context.close();
+  assert.equal(await together(), file);
+  step('one who may only look follows, and changes nothing');
+  await ann.line(1);
+  await ann.page.keyboard.press('End');
 
   // Undo takes back one's own.
   await ann.go('Control+z');
