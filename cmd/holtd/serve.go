@@ -158,6 +158,9 @@ func (m *Main) build(ctx context.Context, url string) (*gateway.Gateway, sign, e
 	if err != nil {
 		return nil, sign{}, err
 	}
+	if files != nil {
+		m.onClose(runUntilClosed(ctx, filesTidier{store.Workspaces(), files, lifecycle.Tell, cfg.log}.run))
+	}
 	m.onClose(startPurging(ctx, cfg.log, purges(store, people)))
 	key, err := cookieKey(filepath.Join(dir, "cookie-key"))
 	if err != nil {

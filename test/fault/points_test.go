@@ -2,6 +2,7 @@ package fault
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,6 +16,7 @@ import (
 	"github.com/holt-ide/holt/api/client"
 
 	"github.com/holt-ide/holt/test/server"
+	guestwire "github.com/holt-ide/holt/wire/guest"
 )
 
 // verb is one thing that people do with a workspace, to be interrupted.
@@ -28,21 +30,35 @@ type verb struct {
 	do func(ctx context.Context, c *client.Client) error
 	// after judges the workspaces when the server has come to rest after the crash.
 	after func(t *testing.T, r *rig, all map[string]api.WorkspaceDetail)
-	// keeps is set for the one that waits for what is done in the background, at
-	// moments that have nothing to do with the others.
-	keeps bool
+	// behind is set for those that wait for what is done in the background, at
+	// moments that have nothing to do with the others: see background.
+	behind string
 }
 
 // background are the beginnings of the names of points that are passed in the
-// background.
-var background = []string{"keep.", "chunk.", "copy.", "forget.", "snapshot.evicting"}
+// background, by what is done there.
+var background = map[string][]string{
+	"keep":  {"keep.", "chunk.", "copy.", "forget.", "snapshot.evicting"},
+	"files": {"files.", "persist.", "rebuild.", "volume.filled"},
+}
+
+// behind returns what is done in the background at a point; "" for nothing.
+func behind(point string) string {
+	for what, names := range background {
+		if slices.ContainsFunc(names, func(b string) bool { return strings.HasPrefix(point, b) }) {
+			return what
+		}
+	}
+	return ""
+}
 
 // rig is the server on which a verb is interrupted again and again.
 type rig struct {
 	*server.Server
 	*witness
-	main      life // in the workspace "main", which most verbs are about
-	bystander life // in the workspace "other", which nothing may happen to
+	old       int64 // a revision
+	main      life  // in the workspace "main", which most verbs are about
+	bystander life  // in the workspace "other", which nothing may happen to
 }
 
 var verbs = []verb{
@@ -71,9 +87,85 @@ var verbs = []verb{
 		after: func(t *testing.T, r *rig, all map[string]api.WorkspaceDetail) { r.goesOn(t, all) },
 	},
 	{
-		name:  "keep",
-		keeps: true,
-		ready: func(t *testing.T, r *rig) { r.running(t) },
+		name:   "sync",
+		behind: "files",
+		ready:  func(t *testing.T, r *rig) { r.running(t) },
+		do: func(ctx context.Context, c *client.Client) error {
+			g := c.Guest("main", true)
+			defer g.CloseIdle()
+			if _, err := g.Write(ctx, "/workspace/synced", strings.NewReader(holt.NewID()), guestwire.WriteOptions{}); err != nil {
+				return err
+			}
+			_, err := c.Sync(ctx, "main")
+			return err
+		},
+		after: func(t *testing.T, r *rig, all map[string]api.WorkspaceDetail) {
+			r.goesOn(t, all)
+			r.Must(t, "sync", "main")
+			here := r.Sh(t, "main", "cat /workspace/synced")
+			if kept, err := revision(t, r.Server, "main", 0, "/workspace/synced"); err != nil || strings.TrimSpace(kept) != here {
+				t.Errorf("the file has %q, the latest revision %q, %v", here, kept, err)
+			}
+		},
+	},
+	{
+		name:   "restore",
+		behind: "files",
+		ready: func(t *testing.T, r *rig) {
+			r.running(t)
+			r.Sh(t, "main", "echo old >/workspace/restored")
+			r.Must(t, "sync", "main")
+			r.old = durabilityOf(t, r.Server, "main").Revision
+			r.Sh(t, "main", "echo new >/workspace/restored")
+			r.Must(t, "sync", "main")
+		},
+		do: func(ctx context.Context, c *client.Client) error {
+			list, err := c.Revisions(ctx, "main", "/workspace/restored", 0)
+			if err != nil {
+				return err
+			}
+			_, err = c.RestoreRevision(ctx, "main", api.RestoreRevision{Revision: list.Items[len(list.Items)-1].Number, Paths: []string{"restored"}})
+			return err
+		},
+		after: func(t *testing.T, r *rig, all map[string]api.WorkspaceDetail) {
+			r.goesOn(t, all)
+			if got := r.Sh(t, "main", "cat /workspace/restored"); got != "old" && got != "new" {
+				t.Errorf("the file has %q", got)
+			}
+			r.Must(t, "restore", "main", fmt.Sprintf("restored@%d", r.old))
+			if got := r.Sh(t, "main", "cat /workspace/restored; ls -A /workspace | grep holt-restore || true"); got != "old" {
+				t.Errorf("the second restore made %q", got)
+			}
+		},
+	},
+	{
+		name:   "rebuild",
+		behind: "files",
+		ready: func(t *testing.T, r *rig) {
+			r.running(t)
+			r.Must(t, "sync", "main")
+			r.Must(t, "stop", "main")
+			awaitDurability(t, r.Server, "main", time.Minute, isDurable)
+			if err := os.Remove(filepath.Join(r.Dir, "node", "pool", "volumes", r.workspaces(t)["main"].ID+".img")); err != nil && !os.IsNotExist(err) {
+				t.Fatal(err)
+			}
+		},
+		do: func(ctx context.Context, c *client.Client) error {
+			_, err := c.Resume(ctx, "main")
+			return err
+		},
+		after: func(t *testing.T, r *rig, all map[string]api.WorkspaceDetail) {
+			if all["main"].State != string(holt.Running) {
+				r.Must(t, "resume", "main")
+			}
+			r.main.files(t, r.Server)
+			r.main = life{}
+		},
+	},
+	{
+		name:   "keep",
+		behind: "keep",
+		ready:  func(t *testing.T, r *rig) { r.running(t) },
 		do: func(ctx context.Context, c *client.Client) error {
 			if _, err := c.Suspend(ctx, "main"); err != nil {
 				return err
@@ -324,8 +416,7 @@ func (r *rig) learn(t *testing.T, v verb) (points []string) {
 	r.Kill(t)
 	for p := range strings.Lines(string(all[len(before):])) {
 		p = strings.TrimSpace(p)
-		behind := slices.ContainsFunc(background, func(b string) bool { return strings.HasPrefix(p, b) })
-		if !slices.Contains(points, p) && behind == v.keeps {
+		if !slices.Contains(points, p) && behind(p) == v.behind {
 			points = append(points, p)
 		}
 	}
