@@ -29,6 +29,7 @@ const (
 	snapshotsDir = poolDir + "/snapshots"
 	journalDir   = "node/journal"
 	spoolDir     = "spool"
+	notesDir     = "node/files" // which volumes have what no revision has
 	mountsDir    = "node/mnt"
 )
 
@@ -180,14 +181,17 @@ func (m *maker) make(ctx context.Context) (*Manifest, error) {
 // not applied twice, so it comes first.
 func (m *maker) moment(ctx context.Context) (time.Time, error) {
 	m.say("copy database and volumes")
-	m.forget(journalDir, spoolDir, databaseName, volumesDir)
+	m.forget(journalDir, spoolDir, notesDir, databaseName, volumesDir)
 	journal := cmp.Or(m.cfg.JournalDir, filepath.Join(m.cfg.DataDir, journalDir))
 	if err := m.tree(ctx, journalDir, journal, nil); err != nil {
 		return time.Time{}, err
 	}
-	// What waits for the store is in the spool, or else in the database and the store.
-	if err := m.tree(ctx, spoolDir, filepath.Join(m.cfg.DataDir, spoolDir), nil); err != nil {
-		return time.Time{}, err
+	// What waits for the store is in the spool, or else in the database and the
+	// store. A note that is older than its volume has that looked at once more.
+	for _, dir := range []string{spoolDir, notesDir} {
+		if err := m.tree(ctx, dir, filepath.Join(m.cfg.DataDir, dir), nil); err != nil {
+			return time.Time{}, err
+		}
 	}
 	database := m.to(databaseName)
 	if err := m.cfg.Database(ctx, database); err != nil {
