@@ -27,6 +27,7 @@ type Config struct {
 	Spool     string
 	SpoolSize int64 // bytes in it at most; default 2 GiB
 
+	Cache    int64 // bytes of trees that are kept in memory; default 32 MiB
 	PackSize int64 // stored bytes after which a pack is sent; default 32 MiB, at most 48 MiB
 	Bounds   Bounds
 
@@ -84,6 +85,9 @@ func New(cfg Config) (*Store, error) {
 		cfg.PackSize = 32 << 20
 	}
 	cfg.PackSize = min(cfg.PackSize, packRoom)
+	if cfg.Cache == 0 {
+		cfg.Cache = 32 << 20
+	}
 	if cfg.SpoolSize == 0 {
 		cfg.SpoolSize = 2 << 30
 	}
@@ -102,11 +106,12 @@ func New(cfg Config) (*Store, error) {
 	if cfg.Fault == nil {
 		cfg.Fault = fault.Point
 	}
+	cfg.Objects = counted{cfg.Objects}
 	q, err := openSpool(cfg.Spool, cfg.SpoolSize)
 	if err != nil {
 		return nil, err
 	}
-	return &Store{cfg: cfg, log: cfg.Log, trees: newBlobCache(32 << 20), spool: q, lines: map[holt.WorkspaceID]*line{}}, nil
+	return &Store{cfg: cfg, log: cfg.Log, trees: newBlobCache(int(cfg.Cache)), spool: q, lines: map[holt.WorkspaceID]*line{}}, nil
 }
 
 func (s *Store) line(ws holt.WorkspaceID) *line {

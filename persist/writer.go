@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 
 	chunkers "github.com/PlakarKorp/go-cdc-chunkers"
 	_ "github.com/PlakarKorp/go-cdc-chunkers/chunkers/fastcdc" // registers the algorithm
@@ -54,8 +55,6 @@ type writer struct {
 	stored int64
 
 	spool string // the folder of the spool in which packs are, "" while there are none
-
-	buf []byte // of the chunker
 }
 
 type pendingBlob struct {
@@ -193,24 +192,27 @@ func (w *writer) publish(ctx context.Context, p meta.Publication) (Revision, err
 	return p.Revision, ErrQueued
 }
 
+// buffers are what chunkers read into. Clearing one for each flush would cost more than most
+// flushes.
+var buffers = sync.Pool{New: func() any { return new([2 * chunkMax]byte) }}
+
 // content keeps size bytes of r as the content of a file. It returns io.ErrUnexpectedEOF
 // if there are fewer, with what there are.
 func (w *writer) content(ctx context.Context, r io.Reader, size int64) (stream, int64, error) {
 	if size == 0 {
 		return stream{}, 0, nil
 	}
-	if w.buf == nil {
-		w.buf = make([]byte, 2*chunkMax)
-	}
+	buf := buffers.Get().(*[2 * chunkMax]byte)
+	defer buffers.Put(buf)
 	if size <= smallFile {
-		n, err := io.ReadFull(r, w.buf[:size])
+		n, err := io.ReadFull(r, buf[:size])
 		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 			return stream{}, 0, err
 		}
 		if n == 0 {
 			return stream{}, 0, io.ErrUnexpectedEOF
 		}
-		id, aerr := w.add(ctx, kindData, w.buf[:n])
+		id, aerr := w.add(ctx, kindData, buf[:n])
 		if aerr != nil {
 			return stream{}, 0, aerr
 		}
@@ -219,7 +221,7 @@ func (w *writer) content(ctx context.Context, r io.Reader, size int64) (stream, 
 		}
 		return stream{roleDirect, id}, int64(n), err
 	}
-	cut, err := chunkers.NewChunkerBuffer(algorithm, io.LimitReader(r, size), &chunkers.ChunkerOpts{MinSize: chunkMin, NormalSize: chunkUsual, MaxSize: chunkMax}, w.buf)
+	cut, err := chunkers.NewChunkerBuffer(algorithm, io.LimitReader(r, size), &chunkers.ChunkerOpts{MinSize: chunkMin, NormalSize: chunkUsual, MaxSize: chunkMax}, buf[:])
 	if err != nil {
 		return stream{}, 0, fmt.Errorf("make chunker: %w", err)
 	}
