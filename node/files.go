@@ -36,6 +36,7 @@ type FlushConfig struct {
 	Rest     time.Duration // from the end of a machine to the flush of what it left; 1 s
 	Full     time.Duration // between looks at everything: 5 min
 	Parallel int           // flushes at once; 4
+	Requests float64       // to the object store, a second, over some seconds; 50
 }
 
 func (c *FlushConfig) fill() {
@@ -65,10 +66,10 @@ type volumeNote struct {
 // filer sends the files of volumes to the store: those of living machines when they
 // change, and those of volumes at rest once.
 type filer struct {
-	n      *Node
-	store  Files // nil for none
-	cfg    FlushConfig
-	places chan struct{}
+	n     *Node
+	store Files // nil for none
+	cfg   FlushConfig
+	turns *persist.Scheduler
 
 	mu      sync.Mutex // guards what is below, and the notes on the disk
 	resting map[holt.WorkspaceID]*rest
@@ -92,7 +93,7 @@ type trouble struct {
 func newFiler(n *Node, store Files, cfg FlushConfig) *filer {
 	cfg.fill()
 	return &filer{
-		n: n, store: store, cfg: cfg, places: make(chan struct{}, cfg.Parallel),
+		n: n, store: store, cfg: cfg, turns: persist.NewScheduler(persist.Schedule{Requests: cfg.Requests, Parallel: cfg.Parallel}, nil),
 		resting: map[holt.WorkspaceID]*rest{}, trouble: map[holt.WorkspaceID]trouble{},
 	}
 }
@@ -174,6 +175,7 @@ func (f *filer) open() error {
 	if f.store == nil {
 		return nil
 	}
+	f.n.wg.Go(func() { f.turns.Run(f.n.run) })
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return fmt.Errorf("list notes of volumes: %w", err)
@@ -268,10 +270,11 @@ func (f *filer) flushRest(ctx context.Context, ws holt.WorkspaceID, reason strin
 	if ok, err := f.n.volumes.Exists(ws); err != nil || !ok {
 		return rev, err
 	}
-	if err := f.place(ctx); err != nil {
+	ctx, leave, err := f.turn(ctx, ws, holt.UserID(v.Tenant), false)
+	if err != nil {
 		return rev, err
 	}
-	defer f.leavePlace()
+	defer leave()
 	fault.Point("files.before-rest")
 	err = f.n.volumes.Look(ws, func(dir string) error {
 		top, err := os.Open(dir)
@@ -290,17 +293,11 @@ func (f *filer) flushRest(ctx context.Context, ws holt.WorkspaceID, reason strin
 	return rev, f.change(ws, func(v *volumeNote) { v.Behind, v.Since = false, time.Time{} })
 }
 
-// place waits for a place to flush.
-func (f *filer) place(ctx context.Context) error {
-	select {
-	case f.places <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+// turn waits until a workspace may be flushed: requests to the store are bounded, and
+// tenants take turns. The flush is made with the context that it returns.
+func (f *filer) turn(ctx context.Context, ws holt.WorkspaceID, tenant holt.UserID, urgent bool) (context.Context, func(), error) {
+	return f.turns.Enter(ctx, persist.Job{Workspace: ws, Tenant: tenant, Urgent: urgent})
 }
-
-func (f *filer) leavePlace() { <-f.places }
 
 // noted remembers how a flush ended, and tells the workspace's users when the store goes
 // away and comes back. m is nil for a volume at rest.
@@ -473,10 +470,11 @@ func (g *filing) flush(ctx context.Context, reason string, all bool) (persist.Re
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(g.ctx, cancel)()
-	if err := g.f.place(ctx); err != nil {
+	ctx, leave, err := g.f.turn(ctx, g.ws, g.tenant, reason != "interval")
+	if err != nil {
 		return persist.Revision{}, err
 	}
-	defer g.f.leavePlace()
+	defer leave()
 	g.flushing.Lock()
 	defer g.flushing.Unlock()
 	if g.stopped || ctx.Err() != nil {

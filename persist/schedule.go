@@ -43,6 +43,7 @@ type Scheduler struct {
 	cfg  Schedule
 	do   func(context.Context, Job) error
 	wake chan struct{}
+	over chan struct{} // closed when Run has ended
 
 	mu      sync.Mutex // guards what is below
 	tasks   map[holt.WorkspaceID]*task
@@ -87,6 +88,9 @@ type task struct {
 	againUrgent bool
 
 	callers, nextCallers []chan error // who waits for this call, or for the one after
+
+	// Of Enter: there is no call, somebody waits for the turn.
+	turn chan struct{}
 }
 
 // dueHeap has the task that is due first in front.
@@ -189,7 +193,7 @@ func NewScheduler(cfg Schedule, do func(context.Context, Job) error) *Scheduler 
 	if cfg.Retry == 0 {
 		cfg.Retry = 5 * time.Second
 	}
-	return &Scheduler{cfg: cfg, do: do, wake: make(chan struct{}, 1), tasks: map[holt.WorkspaceID]*task{}, tokens: cfg.Requests * burst, filled: time.Now()}
+	return &Scheduler{cfg: cfg, do: do, wake: make(chan struct{}, 1), over: make(chan struct{}), tasks: map[holt.WorkspaceID]*task{}, tokens: cfg.Requests * burst, filled: time.Now()}
 }
 
 // Dirty notes that something in a workspace has changed: it is flushed within the interval.
@@ -327,8 +331,10 @@ func (s *Scheduler) poke() {
 	}
 }
 
-// Run makes the calls until ctx ends, and waits for those that run. They get ctx.
+// Run makes the calls until ctx ends, and waits for those that run. They get ctx. It is
+// called once.
 func (s *Scheduler) Run(ctx context.Context) {
+	defer close(s.over)
 	var calls sync.WaitGroup
 	defer calls.Wait()
 	timer := time.NewTimer(time.Hour)
@@ -368,6 +374,13 @@ func (s *Scheduler) start(ctx context.Context, calls *sync.WaitGroup) time.Durat
 	}
 	for s.ready[0].n+s.ready[1].n > 0 && s.running < s.cfg.Parallel && s.tokens >= 1 {
 		t := s.next()
+		if t.turn != nil {
+			t.state = taskRunning
+			s.running++
+			s.tokens--
+			close(t.turn)
+			continue
+		}
 		t.state, t.again, t.againUrgent = taskRunning, false, false
 		s.running++
 		s.tokens--
@@ -429,6 +442,46 @@ func (s *Scheduler) call(ctx context.Context, t *task) {
 	}
 	t.state = taskWaiting
 	heap.Push(&s.waiting, t)
+}
+
+// Enter waits for a turn of a workspace that somebody else flushes when it is time: within
+// the same budget, and among the same tenants. The flush is to be made with the context that it returns,
+// and leave to be called after it. KindUnavailable once Run has ended.
+func (s *Scheduler) Enter(ctx context.Context, j Job) (turn context.Context, leave func(), err error) {
+	t := &task{job: j, state: taskReady, due: time.Now(), turn: make(chan struct{})}
+	s.mu.Lock()
+	s.ready[class(t)].push(t)
+	s.mu.Unlock()
+	s.poke()
+	requests := new(atomic.Int64)
+	leave = sync.OnceFunc(func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.running--
+		n := requests.Load()
+		s.stats.Requests += n
+		s.stats.Done++
+		s.tokens -= float64(n - 1)
+		s.poke()
+	})
+	select {
+	case <-t.turn:
+		return context.WithValue(ctx, requestsKey{}, requests), leave, nil
+	case <-ctx.Done():
+		err = ctx.Err()
+	case <-s.over:
+		err = holt.Errorf(holt.KindUnavailable, "the server is shutting down: files are flushed when it is back")
+	}
+	s.mu.Lock()
+	waits := t.state == taskReady
+	if waits {
+		s.ready[class(t)].remove(t)
+	}
+	s.mu.Unlock()
+	if !waits { // its turn came at the same moment
+		leave()
+	}
+	return nil, nil, err
 }
 
 // requestsKey is where a context has the counter of requests.

@@ -245,3 +245,52 @@ func TestSpread(t *testing.T) {
 		}
 	})
 }
+
+// Those who time their flushes themselves share the budget and take turns.
+func TestEnter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newScheduled(t, Schedule{Requests: 10, Parallel: 2})
+		defer r.stop()
+		objects := counted{new(objecttest.Memory)}
+		var wg sync.WaitGroup
+		for i := range 300 {
+			wg.Go(func() {
+				ctx, leave, err := r.Enter(t.Context(), Job{Workspace: holt.WorkspaceID(fmt.Sprint("ws-", i)), Tenant: "greedy"})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer leave()
+				for range 2 {
+					if _, err := objects.Put(ctx, "x", nil, object.Condition{}); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		synctest.Wait()
+		time.Sleep(time.Second)
+		impatient, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		defer cancel()
+		if _, _, err := r.Enter(impatient, Job{Workspace: "ws-x", Tenant: "greedy"}); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("enter with little patience: %v", err)
+		}
+		begin := time.Now()
+		_, leave, err := r.Enter(t.Context(), Job{Workspace: "ws-a", Tenant: "ada"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		leave()
+		if took := time.Since(begin); took > time.Second {
+			t.Errorf("a turn beside a greedy tenant took %v", took)
+		}
+		wg.Wait()
+		// 600 requests at ten a second, of which twenty may come at once.
+		if took := time.Since(r.begin); took < 57*time.Second || took > 61*time.Second {
+			t.Errorf("all took %v", took)
+		}
+		if s := r.Stats(); s.Requests != 600 || s.Ready+s.Running != 0 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
