@@ -118,7 +118,7 @@ fuzz: ## run every fuzz target for FUZZTIME (default 20s); FUZZ_SECONDS=600: com
 
 .PHONY: bench
 bench: deps build bin/versitygw image ## measure starts, suspends, resumes, forks and terminals; prints p50 and p99 (ROUNDS=15)
-	HOLT_BENCH=$(ROUNDS) go test -count=1 -timeout 60m -v -run '^TestBench(Store)?$$' ./bench
+	HOLT_BENCH=$(ROUNDS) go test -count=1 -timeout 60m -v -run '^(TestBench(Store|Persist)?|TestSimulatedFleet)$$' ./bench
 
 .PHONY: bench-ydoc
 bench-ydoc: ## measure shared documents beside Yjs and its servers; HOLT_TRACES: directory of editing traces

@@ -134,7 +134,7 @@ func class(p string, c byte) (ok bool, rest string) {
 			}
 			to, p = p[0], p[1:]
 		}
-		in = in || from <= c && c <= to
+		in = in || c == from || from <= c && c <= to
 	}
 }
 
