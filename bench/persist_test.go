@@ -133,6 +133,9 @@ func flushes(t *testing.T, w *tabwriter.Writer, name string, objects object.Stor
 		t.Fatal(err)
 	}
 	r := rand.New(rand.NewPCG(3, 4))
+	if err := os.RemoveAll(filepath.Join(top.Name(), "workspace/data.bin")); err != nil { // of the store before
+		t.Fatal(err)
+	}
 	flush := func(dirty ...string) {
 		if _, err := s.Flush(t.Context(), persist.Flush{Workspace: "ws-bench", Tenant: "bench", Root: top, Dirty: dirty, Reason: "save"}); err != nil {
 			t.Fatal(err)
@@ -351,8 +354,7 @@ func TestSimulatedFleet(t *testing.T) {
 			}
 			r := rand.New(rand.NewPCG(uint64(n), 0))
 			since := map[holt.WorkspaceID]time.Time{}
-			var sched *persist.Scheduler
-			sched = persist.NewScheduler(persist.Schedule{Requests: float64(most) / float64(nodes), Parallel: 1}, func(ctx context.Context, j persist.Job) error {
+			sched := persist.NewScheduler(persist.Schedule{Requests: float64(most) / float64(nodes), Parallel: 1}, func(ctx context.Context, j persist.Job) error {
 				if j.Urgent {
 					urgent.Add(1)
 				}

@@ -176,7 +176,7 @@ func (q *turns) remove(t *task) {
 const urgentInRow = 4
 
 // burst is for how many seconds of requests may be sent at once after a pause.
-const burst = 2
+const burst = 0.5
 
 // NewScheduler returns a scheduler that calls do. A call that returns an error is
 // repeated later; [ErrQueued] is none.

@@ -47,7 +47,7 @@ func TestLikeGit(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, ".git/info/exclude"), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		rules := list(parse(text))
+		rules := parse(text)
 		var paths []string
 		var in strings.Builder
 		for range 40 {
