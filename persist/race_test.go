@@ -3,4 +3,4 @@
 package persist_test
 
 // The race detector makes everything several times slower.
-const steps = 1_500
+const steps = 800
