@@ -53,7 +53,7 @@ class Typist {
     })();
   }
 
-  /** A character that is typed once: a cursor that is moved by others cannot break it. */
+  /** A character that is typed once, and is not in the text for other reasons: a cursor that is moved by others cannot break it. */
   char(word) {
     return String.fromCodePoint(this.mark + word);
   }
@@ -146,7 +146,7 @@ try {
   step('undo takes back what one typed, and not what others did');
 
   // Others write the file meanwhile: a checkout, a formatter.
-  const typists = [new Typist(ann, 0x1f300), new Typist(ben, 0x4e00)];
+  const typists = [new Typist(ann, 0x1f300), new Typist(ben, 0x6000)];
   for (const [i, t] of typists.entries()) {
     await people[i].line(i === 0 ? 1 : 12);
     t.start();

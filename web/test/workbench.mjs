@@ -169,6 +169,8 @@ try {
   await saved();
   await shown('# typed before the reload');
   await dirty(false);
+  // The panel is open again if that was stored before the reload.
+  await page.waitForSelector('.terminal-wrapper.active .xterm-rows', { timeout: 5000 }).catch(() => page.keyboard.press('Control+`'));
   await prints('Hello, you!');
   await terminal();
   await page.keyboard.type('echo $((x+2))-b\n');
